@@ -1,0 +1,197 @@
+"""Every error that Evento tells somebody about: one module, five families, one level deep.
+
+Each class carries a stable `code` (kebab-case, on the wire), an HTTP `status` and a `remedy`: what whoever meets it does.
+The first docstring line is the default message; details are keyword fields and travel as RFC 9457 members.
+"""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Remedy(StrEnum):
+    """What to do about an error. Unclassified means STOP."""
+
+    NEVER = "never"  # tell the caller; the same input fails again
+    LATER = "later"  # retry with delay
+    REWIND = "rewind"  # give up this commit and read again
+    STOP = "stop"  # this process must not go on
+
+
+class EventoError(Exception):
+    """Something went wrong inside Evento."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    remedy: ClassVar[Remedy] = Remedy.STOP
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+# ------------------------------------------------------------------ schema
+class SchemaError(EventoError):
+    """The schema or the payload is not acceptable."""
+
+    code = "schema"
+    status = 400
+    remedy = Remedy.NEVER
+
+
+class SchemaRefused(SchemaError):
+    """The schema does not parse or breaks a limit. `path` says where."""
+
+    code = "schema-refused"
+
+
+class PayloadRefused(SchemaError):
+    """The payload does not fit its schema. `path` says where."""
+
+    code = "payload-refused"
+
+
+class Unreadable(SchemaError):
+    """The stored payload cannot be read with this schema."""
+
+    code = "unreadable"
+
+
+# ------------------------------------------------------------------ command
+class CommandError(EventoError):
+    """The Command or request is refused; nothing was stored."""
+
+    code = "command-refused"
+    status = 400
+    remedy = Remedy.NEVER
+
+
+class InvalidName(CommandError):
+    """The name breaks the rules for names."""
+
+    code = "invalid-name"
+
+
+class InvalidRequest(CommandError):
+    """The request is malformed."""
+
+    code = "invalid-request"
+
+
+class NotFound(CommandError):
+    """There is no such thing."""
+
+    code = "not-found"
+    status = 404
+
+
+class IdReused(CommandError):
+    """This command id was used before for a Command with other content."""
+
+    code = "id-reused"
+    status = 409
+
+
+class VersionConflict(CommandError):
+    """The instance is not at the expected version."""
+
+    code = "version-conflict"
+    status = 412
+
+
+class TooLarge(CommandError):
+    """The payload is larger than the limit."""
+
+    code = "too-large"
+    status = 413
+
+
+class Overloaded(CommandError):
+    """Evento has as much work as it can hold; nothing was stored. Send the Command again, with the same id."""
+
+    code = "overloaded"
+    status = 503
+    remedy = Remedy.LATER
+
+
+class NotReady(CommandError):
+    """Evento is not ready yet. Send the Command again, with the same id."""
+
+    code = "not-ready"
+    status = 503
+    remedy = Remedy.LATER
+
+
+class DeploymentRefused(CommandError):
+    """The deployment has errors; nothing was changed. `problems` lists them all."""
+
+    code = "deployment-refused"
+    status = 422
+
+
+# ------------------------------------------------------------------ function
+class FunctionError(EventoError):
+    """The function call failed; the turns in it are retried."""
+
+    code = "function-failed"
+    status = 503
+    remedy = Remedy.LATER
+
+
+class FunctionUnavailable(FunctionError):
+    """The function cannot be reached or is not ready; no attempt is counted."""
+
+    code = "function-unavailable"
+
+
+class FunctionTimeout(FunctionError):
+    """The function did not answer in time."""
+
+    code = "function-timeout"
+
+
+class FunctionCrashed(FunctionError):
+    """The function's process ended, or its connection broke, in the middle of a call."""
+
+    code = "function-crashed"
+
+
+class InvalidFunctionResult(FunctionError):
+    """The function answered something that its protocol or its schemas forbid."""
+
+    code = "invalid-function-result"
+
+
+# ------------------------------------------------------------------ journal
+class JournalError(EventoError):
+    """The journal failed; this process must not go on."""
+
+    code = "journal-failed"
+    status = 503
+
+
+class JournalBusy(JournalError):
+    """Another process has this journal open."""
+
+    code = "journal-busy"
+
+
+class JournalCorrupt(JournalError):
+    """The journal's content contradicts its checksums or its own rules."""
+
+    code = "journal-corrupt"
+
+
+class JournalRewind(JournalError):
+    """The commit failed before anything was durable; read again and retry."""
+
+    code = "journal-rewind"
+    remedy = Remedy.REWIND
+
+
+# ------------------------------------------------------------------ settings
+class SettingsError(EventoError):
+    """A setting is wrong."""
+
+    code = "settings"
+    status = 400

@@ -1,0 +1,1 @@
+"""Functions: calling what users bring. `base` is the port; only `evento.bootstrap` imports a runtime."""

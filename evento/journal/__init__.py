@@ -1,0 +1,1 @@
+"""Journals: the durable store behind one deployment. `base` is the port; only `evento.bootstrap` imports a backend."""

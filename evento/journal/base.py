@@ -1,0 +1,131 @@
+"""The journal's port (design §7): four narrow protocols, one suite that holds every backend to them.
+
+A journal consists of partitions. An instance belongs to one partition for ever; a partition has one owner at a time, who alone
+appends. Reading needs no ownership. SQLite and memory have one partition, Kafka as many as the Entity's topics have.
+
+What the port demands of a backend, and `evento.testing.journal_contract` checks:
+- `append` is atomic, and durable when it returns; transitions of one partition become durable in the order of the calls.
+- A run whose `before` is not the instance's version is refused whole, as a Conflict.
+- A second owner is impossible: opening fails with JournalBusy, or the first owner's next append raises JournalError.
+- After JournalError (other than JournalRewind) the partition accepts nothing more.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from msgspec import Struct
+
+from evento.model.command import Pending, State, Turn
+from evento.model.keys import EntityKey
+from evento.model.transition import Appended, Conflict, Transition
+
+
+class CommandRef(Struct, frozen=True, gc=False):
+    """A Command by its id; ids are unique within an instance."""
+
+    key: EntityKey
+    command_id: str
+
+
+class TurnEntry(Struct, frozen=True, gc=False):
+    """A turn as a feed gives it: `position` is that of its run, for reading on after it."""
+
+    position: int
+    turn: Turn
+
+
+class InstanceEntry(Struct, frozen=True, gc=False):
+    """An instance as a listing gives it."""
+
+    key: EntityKey
+    state: State
+
+
+class Partition(Protocol):
+    """The owner's side of one partition."""
+
+    @property
+    def number(self) -> int:
+        """Return the partition's number, from 0."""
+        ...
+
+    async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
+        """Return the stored state of each instance that has any event; the others are left out.
+
+        A backend that does not have the payload of a state (it is only a cache) answers the version with payload None and
+        revision "": the engine folds it again.
+        """
+        ...
+
+    async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
+        """Return the turns of those Commands that are finished; the others are left out. Called for every Command, mostly in vain:
+        the common answer (none) must be cheap."""
+        ...
+
+    async def read_pending(self) -> Sequence[Pending]:
+        """Return everything pending, ordered by number. Called once, by a new owner."""
+        ...
+
+    async def append(self, transition: Transition) -> Appended | Conflict:
+        """Make the transition durable, and return when it is. May be called again before an earlier call returns: order is kept.
+
+        Raises JournalRewind if certainly nothing was stored, JournalError if this process must give the partition up.
+        """
+        ...
+
+
+class History(Protocol):
+    """What anybody may read; never less than what was told to be durable."""
+
+    async def read_stream(self, key: EntityKey, *, after: int = 0, limit: int = 1000) -> Sequence[Turn]:
+        """Return the turns with events of one instance, in order, from the first that has a version above `after`; as many turns as
+        are needed for `limit` events, at least one if there is any."""
+        ...
+
+    async def read_turn(self, ref: CommandRef) -> Turn | None:
+        """Return the finished turn of one Command, or None."""
+        ...
+
+    async def read_feed(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[TurnEntry]:
+        """Return turns (also those without events) of all instances in the order of their commits, from positions above `after`.
+        All turns of one position come together; about `limit` of them."""
+        ...
+
+    async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
+        """Return instances of one Entity ordered by id (by code point), from ids above `after`."""
+        ...
+
+
+class CatalogLog(Protocol):
+    """Every catalog version ever deployed, as opaque bytes, for ever."""
+
+    async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:
+        """Return the catalog versions above `after`, in order."""
+        ...
+
+    async def append_catalog(self, version: int, content: bytes) -> bool:
+        """Make one version durable. False, and nothing changed, if `version` is not the last one plus 1."""
+        ...
+
+
+class Journal(CatalogLog, Protocol):
+    """A whole journal, opened. Leaving the context closes it: what was appended stays, open appends finish first."""
+
+    @property
+    def history(self) -> History:
+        """Return the reader's side."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions there are."""
+        ...
+
+    def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
+        """Become the owner of a partition for the time of the context. Raises JournalBusy if somebody else is."""
+        ...
+
+    async def check(self) -> Sequence[str]:
+        """Check the store itself (checksums, structure, caches against the log) and return every difference as a sentence."""
+        ...

@@ -1,0 +1,1 @@
+"""The nouns of Evento (design §2). Pure: no I/O, no clock, no randomness; knows nothing but `evento.errors`."""
