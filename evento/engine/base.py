@@ -1,0 +1,94 @@
+"""What a running platform offers its faces (HTTP API, and through it the CLI and console): four narrow protocols."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from evento.errors import EventoError
+from evento.journal.base import InstanceEntry
+from evento.model.command import Command, Outcome, Pending, State, Turn
+from evento.model.keys import EntityKey
+
+
+class FunctionStatus(Struct, frozen=True):
+    """How one function is doing: `condition` is ready, starting, failing (its breaker is open) or stopped."""
+
+    namespace: str
+    name: str
+    condition: str
+    revision: str
+    message: str = ""
+
+
+class Status(Struct, frozen=True):
+    """How the platform is doing. `ready`: it takes Commands. `reason` says why not."""
+
+    ready: bool
+    reason: str
+    journal: str
+    catalog_version: int
+    functions: tuple[FunctionStatus, ...] = ()
+    pending: int = 0
+    parked: int = 0
+    rebuilding: int = 0  # states still to be folded again
+
+
+class Commands(Protocol):
+    """Sending Commands, and the care of those that are not finished."""
+
+    async def send(self, command: Command, *, wait_s: float) -> Outcome:
+        """Accept one Command and wait for its end, `wait_s` seconds at most; 0: until it is durable as pending.
+
+        The outcome is durable when this returns (design §3.5). Cancelling stops the waiting, not the Command. Raises IdReused,
+        VersionConflict, TooLarge, Overloaded, NotReady: nothing was stored (VersionConflict: the conflict was).
+        """
+        ...
+
+    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+        """The same for many at once: an answer per Command, in order. When the inbox is full it waits for room (backpressure)."""
+        ...
+
+    async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
+        """Return what is accepted and not finished, by number; only the parked ones or only the others if asked."""
+        ...
+
+    async def retry(self, key: EntityKey, command_id: str) -> None:
+        """Try a waiting or parked Command now. Raises NotFound."""
+        ...
+
+    async def discard(self, key: EntityKey, command_id: str) -> None:
+        """End a waiting or parked Command without an event; what waits behind it goes on. Raises NotFound."""
+        ...
+
+
+class Reads(Protocol):
+    """Reading; never less than what was told (design §3.7). States and events come with the schema id they are written with."""
+
+    async def state(self, key: EntityKey, *, version: int | None = None, at_us: int | None = None) -> State:
+        """Return the state now, at a version, or at a time; folded with the current apply. Raises NotFound if there is none."""
+        ...
+
+    async def stream(self, key: EntityKey, *, after: int = 0, limit: int = 100) -> Sequence[Turn]:
+        """Return turns with events of one instance, in order, from the first with a version above `after`. Raises NotFound."""
+        ...
+
+    async def outcome(self, key: EntityKey, command_id: str) -> Outcome:
+        """Return what became of a Command. Raises NotFound."""
+        ...
+
+    async def instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 100) -> Sequence[InstanceEntry]:
+        """Return instances of an Entity by id, with their current states."""
+        ...
+
+
+class Operations(Protocol):
+    """Running the platform."""
+
+    def status(self) -> Status:
+        """Return how the platform is doing."""
+        ...
+
+    async def verify(self) -> Sequence[str]:
+        """Fold everything again from the events, check checksums, versions, states, outcomes; return every difference as a sentence."""
+        ...
