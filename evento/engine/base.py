@@ -90,5 +90,5 @@ class Operations(Protocol):
         ...
 
     async def verify(self) -> Sequence[str]:
-        """Fold everything again from the events, check checksums, versions, states, outcomes; return every difference as a sentence."""
+        """Fold all events again, check checksums, versions, states, outcomes; return each difference as a sentence."""
         ...

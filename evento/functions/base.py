@@ -49,7 +49,7 @@ class InstanceReply(Struct, frozen=True, gc=False):
     """What became of one instance's items.
 
     `results` holds the events of each finished item, in order (empty lists for apply). When it is shorter than the items, `failure`
-    says why the first missing one failed. `state` is the state after the last finished item (None for handle, and if none finished).
+    says why the first missing one failed. `state` is that after the last finished item (None for handle, and if none finished).
     """
 
     results: Sequence[Sequence[FunctionEvent]]

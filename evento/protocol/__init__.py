@@ -1,1 +1,1 @@
-"""The function protocol (design §5): its schemas (`*.avsc`), its rules (`function.md`), its vectors, and the codec of its envelopes."""
+"""The function protocol (design §5): its schemas (`*.avsc`), rules (`function.md`), vectors, the codec of its envelopes."""
