@@ -85,6 +85,27 @@ class NotFound(CommandError):
     status = 404
 
 
+class MethodNotAllowed(CommandError):
+    """This path does not know this method."""
+
+    code = "method-not-allowed"
+    status = 405
+
+
+class NotAcceptable(CommandError):
+    """The answer is not available in any encoding that the request accepts."""
+
+    code = "not-acceptable"
+    status = 406
+
+
+class UnsupportedEncoding(CommandError):
+    """The request body is in an encoding that Evento does not take here."""
+
+    code = "unsupported-encoding"
+    status = 415
+
+
 class IdReused(CommandError):
     """This command id was used before for a Command with other content."""
 
@@ -118,6 +139,14 @@ class NotReady(CommandError):
     """Evento is not ready yet. Send the Command again, with the same id."""
 
     code = "not-ready"
+    status = 503
+    remedy = Remedy.LATER
+
+
+class Unreachable(CommandError):
+    """Evento cannot be reached, or the connection broke; what became of the request is unknown. Send it again, with the same id."""
+
+    code = "unreachable"
     status = 503
     remedy = Remedy.LATER
 
