@@ -1,6 +1,6 @@
 """The port to functions (design §5): one call carries many instances, and for each its state and a run of work in order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Protocol
@@ -64,6 +64,30 @@ class Reply(Struct, frozen=True, gc=False):
     instances: Sequence[InstanceReply]
 
 
+class ExpectedEntity(Struct, frozen=True):
+    """What the catalog expects a function to serve of one Entity.
+
+    `applies`: it must have the Entity's apply. `commands` are those it must handle, `events` those it may answer or apply: the
+    name, and the text of the Avro schema in force ("": any).
+    """
+
+    namespace: str
+    name: str
+    applies: bool = False
+    schema: str = ""
+    commands: Mapping[str, str] = {}
+    events: Mapping[str, str] = {}
+
+
+class Expected(Struct, frozen=True):
+    """What the catalog expects a function to serve; more is welcome."""
+
+    entities: Sequence[ExpectedEntity] = ()
+
+
+NOTHING_EXPECTED = Expected()
+
+
 class FunctionClient(Protocol):
     """Calls one function."""
 
@@ -87,6 +111,9 @@ class FunctionClient(Protocol):
 class FunctionRuntime(Protocol):
     """Runs functions: as local processes, as containers, or not at all (somebody else does)."""
 
-    def serve(self, function: FunctionSpec) -> AbstractAsyncContextManager[FunctionClient]:
-        """Provide a client for the time of the context; leaving it drains and stops what was started."""
+    def serve(self, function: FunctionSpec, expected: Expected = NOTHING_EXPECTED) -> AbstractAsyncContextManager[FunctionClient]:
+        """Provide a client for the time of the context; leaving it drains and stops what was started.
+
+        The function is ready only while it serves what is `expected`. Raises FunctionUnavailable for a kind it cannot run.
+        """
         ...
