@@ -14,10 +14,20 @@ class RetryPolicy(Struct, frozen=True):
     attempts_max: int = 0
 
 
+class Scale(Struct, frozen=True):
+    """How many containers of one image run: as many as needed between the two, `least` of them after `idle_s` without work."""
+
+    least: int = 0
+    most: int = 1
+    idle_s: float = 60.0
+
+
 class FunctionSpec(Struct, frozen=True):
     """A Function: exactly one of `command` (a local process), `url` (someone else runs it) and `image` (a container).
 
     `directory` is where a command runs; `revision` identifies the content of a command or image, "" for a url (discovery tells).
+    `files` are the globs below `directory` that make the revision of a command; none: what the command names.
+    `scale` stands with an image only.
     """
 
     namespace: str
@@ -30,6 +40,8 @@ class FunctionSpec(Struct, frozen=True):
     revision: str = ""
     timeout_s: float = 10.0
     start_s: float = 60.0
+    files: tuple[str, ...] = ()
+    scale: Scale | None = None
 
 
 class EventSpec(Struct, frozen=True):
