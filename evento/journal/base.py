@@ -122,6 +122,10 @@ class Journal(CatalogLog, Protocol):
         """Return how many partitions there are."""
         ...
 
+    def partition_of(self, key: EntityKey) -> int:
+        """Return the number of the partition that an instance belongs to, for ever."""
+        ...
+
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
         """Become the owner of a partition for the time of the context. Raises JournalBusy if somebody else is."""
         ...

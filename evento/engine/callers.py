@@ -1,0 +1,83 @@
+"""Calling functions for the engine: by name, through a circuit breaker each (reliability §6), measured."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from evento.engine.base import FunctionStatus
+from evento.errors import FunctionError, FunctionUnavailable
+from evento.functions.base import FunctionClient, InstanceCall, Operation, Reply
+from evento.functions.breaker import Breaker
+
+CallObserver = Callable[[str, str, str, float], None]  # function, operation, result, seconds
+
+
+class Caller:
+    """One function as the engine sees it."""
+
+    def __init__(self, namespace: str, name: str, client: FunctionClient, *, observe: CallObserver) -> None:
+        self.namespace = namespace
+        self.name = name
+        self._client = client
+        self._breaker = Breaker()
+        self._observe = observe
+        self._ready = False
+        self._message = ""
+
+    @property
+    def revision(self) -> str:
+        """Return the revision of the function last seen."""
+        return self._client.revision
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it was ready at the last call, so that `ready` need not be awaited."""
+        return self._ready
+
+    async def ready(self) -> None:
+        """Wait until the function serves. Raises FunctionUnavailable; no attempt is counted."""
+        self._admit()
+        try:
+            await self._client.ready()
+        except FunctionUnavailable as error:
+            self._failed(error)
+            raise
+        self._ready = True
+
+    async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
+        """Make one call. Raises FunctionError; FunctionUnavailable also while the breaker is open."""
+        self._admit()
+        if not self._ready:
+            await self.ready()
+        now = asyncio.get_running_loop().time
+        started = now()
+        try:
+            reply = await self._client.call(operation, namespace, entity, calls)
+        except FunctionError as error:
+            self._failed(error)
+            self._observe(self.name, operation.value, error.code, now() - started)
+            raise
+        self._breaker.record(True, now())
+        self._observe(self.name, operation.value, "ok", now() - started)
+        return reply
+
+    def delay_s(self) -> float:
+        """Return how long to wait before this function is worth another try."""
+        return max(0.0, self._breaker.next_probe_s - asyncio.get_running_loop().time())
+
+    def status(self) -> FunctionStatus:
+        """Return how the function is doing."""
+        failing = not self._breaker.allows(asyncio.get_running_loop().time())
+        condition = "failing" if failing else "ready" if self._ready else "stopped"
+        return FunctionStatus(self.namespace, self.name, condition, self.revision, "" if self._ready else self._message)
+
+    def _admit(self) -> None:
+        if not self._breaker.allows(asyncio.get_running_loop().time()):
+            raise FunctionUnavailable(f"function {self.name} keeps failing; it is tried again soon. Last: {self._message}")
+
+    def _failed(self, error: FunctionError) -> None:
+        self._message = error.message
+        self._ready = False
+        self._breaker.record(False, asyncio.get_running_loop().time())
+
+
+Callers = Mapping[tuple[str, str], Caller]

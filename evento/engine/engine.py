@@ -1,0 +1,240 @@
+"""The engine as a whole: a worker per owned partition, replaced when it must read again, and the way in for Commands."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from evento.clock import Clock
+from evento.engine.callers import Callers
+from evento.engine.folding import Folding
+from evento.engine.ticket import Answer, Tell, Ticket
+from evento.engine.worker import Limits, Observer, Worker
+from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
+from evento.journal.base import Journal, Partition
+from evento.model.command import Command, Outcome, OutcomeKind, Pending, State
+from evento.model.keys import EntityKey
+from evento.model.transition import Transition
+from evento.registry.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+_REWIND_DELAY_S = 0.1  # before a partition is read again, so that a journal that keeps failing is not hammered
+
+
+class Engine:
+    """Runs every partition of a journal. Implements `evento.engine.base.Commands`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        jitter: Callable[[], float],
+        *,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._jitter = jitter
+        self._limits = limits or Limits()
+        self._observer = observer or Observer()
+        self.folding = Folding(journal.history)
+        self._workers: dict[int, tuple[Worker, Partition]] = {}
+        self._configuration: tuple[Catalog, Callers] | None = None
+        self._changed = asyncio.Event()
+
+    # ------------------------------------------------------------ life
+    @asynccontextmanager
+    async def running(self, *, drain_s: float = 10.0) -> AsyncIterator[None]:
+        """Own and run all partitions for the time of the context; leaving it drains them, `drain_s` at most.
+
+        If a partition fails for good (JournalError), the context is cancelled and raises.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
+            try:
+                await self._wait_open()
+                yield
+                async with asyncio.TaskGroup() as drains:
+                    for worker, _ in self._workers.values():
+                        drains.create_task(worker.drain(drain_s))
+            finally:
+                for task in running:
+                    task.cancel()
+
+    async def _run_partition(self, number: int) -> None:
+        while True:
+            async with self._journal.own(number) as owned:
+                worker = Worker(owned, self.folding, self._clock, self._jitter, limits=self._limits, observer=self._observer)
+                if self._configuration is not None:
+                    worker.configure(*self._configuration)
+                self._workers[number] = (worker, owned)
+                self._changed.set()
+                try:
+                    await worker.run()
+                except JournalRewind as error:
+                    logger.warning("partition %d is read again: %s", number, error.__cause__ or error)
+                finally:
+                    del self._workers[number]
+            await self._clock.sleep(_REWIND_DELAY_S)
+
+    async def _wait_open(self) -> None:
+        while len(self._workers) < self._journal.partitions:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def configure(self, catalog: Catalog, callers: Callers) -> None:
+        """Use this catalog and these functions from the next batch on. Commands are taken from the first call on."""
+        self._configuration = (catalog, callers)
+        for worker, _ in self._workers.values():
+            worker.configure(catalog, callers)
+
+    @property
+    def configuration(self) -> tuple[Catalog, Callers]:
+        """Return the catalog and functions in use. Raises NotReady before the first deployment."""
+        if self._configuration is None:
+            raise NotReady("nothing is deployed yet")
+        return self._configuration
+
+    @property
+    def open(self) -> bool:
+        """Tell whether all partitions take Commands."""
+        return len(self._workers) == self._journal.partitions and all(worker.open for worker, _ in self._workers.values())
+
+    def partition(self, key: EntityKey) -> Partition:
+        """Return the partition an instance belongs to. Raises NotReady if it is not owned here, or not just now."""
+        return self._place(key)[1]
+
+    async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
+        """Return the durable states of instances of one partition."""
+        return await self.partition(keys[0]).read_states(keys) if keys else {}
+
+    async def store_states(self, states: Sequence[tuple[EntityKey, State]]) -> None:
+        """Store states folded anew, each where its instance has not moved on."""
+        by_partition: dict[int, list[tuple[EntityKey, State]]] = {}
+        for key, state in states:
+            by_partition.setdefault(self._journal.partition_of(key), []).append((key, state))
+        for found in by_partition.values():
+            await self.partition(found[0][0]).append(Transition(states=tuple(found)))
+
+    # ------------------------------------------------------------ Commands
+    async def send(self, command: Command, *, wait_s: float) -> Outcome:
+        """See `evento.engine.base.Commands.send`."""
+        worker = self._worker(command.key)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        tell = partial(_resolve, future)
+        ticket = worker.accept(command, tell, eager=False)
+        timer = None
+        if wait_s > 0:
+            timer = loop.call_later(wait_s, worker.hurry, ticket, tell)
+        else:
+            worker.hurry(ticket, tell)
+        try:
+            answer = _final(await future)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if isinstance(answer, EventoError):
+            raise answer
+        return answer
+
+    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+        """See `evento.engine.base.Commands.send_many`."""
+        collector = _Collector(len(commands))
+        accepted: list[tuple[Worker, Ticket, Tell]] = []
+        for index, command in enumerate(commands):
+            tell = partial(collector.tell, index)
+            try:
+                worker = self._worker(command.key)
+                if not worker.has_room():
+                    await worker.wait_room()
+                accepted.append((worker, worker.accept(command, tell, eager=True), tell))
+            except EventoError as error:
+                tell(error)
+        timer = asyncio.get_running_loop().call_later(wait_s, _hurry_all, accepted)
+        try:
+            await collector.finished.wait()
+        finally:
+            timer.cancel()
+        return [_final(answer) for answer in collector.answers]
+
+    async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
+        """See `evento.engine.base.Commands.pending`."""
+        entries = [entry for entry in self._all_pending() if entry.number > after and parked in (None, entry.parked)]
+        return sorted(entries, key=lambda entry: entry.number)[:limit]
+
+    def count_pending(self) -> tuple[int, int]:
+        """Return how many Commands are pending, and how many of them parked."""
+        parked = [entry.parked for entry in self._all_pending()]
+        return len(parked), sum(parked)
+
+    async def retry(self, key: EntityKey, command_id: str) -> None:
+        """See `evento.engine.base.Commands.retry`."""
+        await self._worker(key).retry(key, command_id)
+
+    async def discard(self, key: EntityKey, command_id: str) -> None:
+        """See `evento.engine.base.Commands.discard`."""
+        await self._worker(key).discard(key, command_id)
+
+    def unfinished(self, key: EntityKey, command_id: str) -> Outcome | None:
+        """Return the outcome of a durable Command that is not finished."""
+        ticket = self._worker(key).find(key, command_id)
+        return ticket.pending() if ticket is not None and ticket.durable else None
+
+    def _all_pending(self) -> list[Pending]:
+        return [entry for worker, _ in self._workers.values() for entry in worker.pending()]
+
+    def _worker(self, key: EntityKey) -> Worker:
+        return self._place(key)[0]
+
+    def _place(self, key: EntityKey) -> tuple[Worker, Partition]:
+        place = self._workers.get(self._journal.partition_of(key))
+        if place is None:
+            raise NotReady("the partition of this instance is not ready; send the Command again, with the same id")
+        return place
+
+
+class _Collector:
+    """Gathers the answers to many Commands."""
+
+    def __init__(self, size: int) -> None:
+        self.answers: list[Answer] = [_UNANSWERED] * size
+        self.finished = asyncio.Event()
+        self._missing = size
+        if not size:
+            self.finished.set()
+
+    def tell(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self._missing -= 1
+        if not self._missing:
+            self.finished.set()
+
+
+_UNANSWERED = NotReady()
+
+
+def _hurry_all(accepted: Sequence[tuple[Worker, Ticket, Tell]]) -> None:
+    for worker, ticket, tell in accepted:
+        worker.hurry(ticket, tell)
+
+
+def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _final(answer: Answer) -> Answer:
+    """Turn the outcome of an unmet expected version into the error that a sender hears."""
+    if isinstance(answer, EventoError) or answer.kind is not OutcomeKind.CONFLICT or answer.turn is None:
+        return answer
+    turn = answer.turn
+    return VersionConflict(
+        f"{turn.command.key} is at version {turn.before}, not {turn.command.expected}",
+        command_id=turn.command.id,
+        expected=turn.command.expected,
+        version=turn.before,
+    )

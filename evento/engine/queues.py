@@ -1,0 +1,155 @@
+"""The instances of one partition in memory: a queue each, which of them may be taken, and the cache of their states.
+
+Does no I/O and knows neither journal nor functions; waiting is the event loop's `call_later`.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from evento.clock import Clock
+from evento.engine.ticket import Ticket
+from evento.model.command import State
+from evento.model.keys import EntityKey
+
+_US = 1_000_000
+_EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
+_INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
+
+
+class Instance:
+    """What the engine keeps in memory of one instance.
+
+    `state` may be ahead of what is durable: as long as `commits` are under way it must not be dropped, and nobody is told of it.
+    """
+
+    __slots__ = ("busy", "commits", "key", "listed", "queue", "state", "timer", "weight")
+
+    def __init__(self, key: EntityKey) -> None:
+        self.key = key
+        self.queue: deque[Ticket] = deque()
+        self.state: State | None = None
+        self.weight = 0  # bytes counted for it
+        self.busy = False  # in a batch
+        self.listed = False  # among those that may be taken
+        self.commits = 0
+        self.timer: Callable[[], None] | None = None  # set while its queue must wait; cancels the waiting
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether only a cached state would be lost if this were dropped."""
+        return not (self.busy or self.listed or self.commits or self.queue or self.timer)
+
+
+class Queues:
+    """All instances that have work, and as many more as the cache holds."""
+
+    def __init__(self, clock: Clock, wake: Callable[[], None], *, cached_instances: int, cached_bytes: int) -> None:
+        self._clock = clock
+        self._wake = wake
+        self._cached_instances = cached_instances
+        self._cached_bytes = cached_bytes
+        self._instances: OrderedDict[EntityKey, Instance] = OrderedDict()
+        self._ready: deque[Instance] = deque()
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def instance(self, key: EntityKey) -> Instance:
+        """Return the instance, new and empty if it is not in memory."""
+        instance = self._instances.get(key)
+        if instance is None:
+            instance = self._instances[key] = Instance(key)
+        return instance
+
+    def waiting(self) -> Iterator[Instance]:
+        """Return the instances that have a queue."""
+        return (instance for instance in self._instances.values() if instance.queue)
+
+    # ------------------------------------------------------------ queues
+    def push(self, ticket: Ticket) -> Instance:
+        """Put a ticket at the end of its instance's queue."""
+        instance = self.instance(ticket.command.key)
+        instance.queue.append(ticket)
+        self.offer(instance)
+        return instance
+
+    def offer(self, instance: Instance) -> None:
+        """List the instance if it may be taken: not busy, not listed, and its head need not wait."""
+        if instance.busy or instance.listed or instance.timer is not None or not instance.queue:
+            return
+        head = instance.queue[0]
+        if head.parked:
+            instance.timer = _nothing
+            return
+        if head.due_us is not None:
+            delay_s = (head.due_us - self._clock.now_us()) / _US
+            if delay_s > 0:
+                self.block(instance, delay_s)
+                return
+        instance.listed = True
+        self._ready.append(instance)
+        self._wake()
+
+    def block(self, instance: Instance, delay_s: float) -> None:
+        """Let the instance's queue wait."""
+        instance.timer = asyncio.get_running_loop().call_later(delay_s, self.release, instance).cancel
+
+    def release(self, instance: Instance) -> None:
+        """End the instance's waiting."""
+        if instance.timer is not None:
+            instance.timer()
+            instance.timer = None
+        self.offer(instance)
+
+    def release_all(self) -> None:
+        """Try all that wait for a retry or a function now; what is parked stays so."""
+        for instance in list(self.waiting()):
+            if instance.timer is not None and not instance.queue[0].parked:
+                instance.queue[0].due_us = None
+                self.release(instance)
+
+    def cancel_timers(self) -> None:
+        """Cancel all waiting, for good."""
+        for instance in self._instances.values():
+            if instance.timer is not None:
+                instance.timer()
+
+    def take(self, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
+        """Take a batch of up to `commands`, `of_one` instance at most; the instances are busy then."""
+        batch: list[tuple[Instance, list[Ticket]]] = []
+        while self._ready and commands > 0:
+            instance = self._ready.popleft()
+            instance.listed = False
+            queue = instance.queue
+            count = min(len(queue), commands, of_one)
+            if instance.busy or not count:
+                continue
+            instance.busy = True
+            commands -= count
+            batch.append((instance, [queue.popleft() for _ in range(count)]))
+        return batch
+
+    # ------------------------------------------------------------ cache
+    def keep(self, instance: Instance, state: State) -> None:
+        """Keep the state as that of the instance now, the most recently used."""
+        weight = len(state.payload or b"") + _INSTANCE_BYTES
+        self._bytes += weight - instance.weight
+        instance.state, instance.weight = state, weight
+        self._instances.move_to_end(instance.key)
+
+    def evict(self) -> None:
+        """Drop idle instances, the least recently used first, until the cache is within its bounds."""
+        looks = _EVICT_LOOKS
+        while looks and (len(self._instances) > self._cached_instances or self._bytes > self._cached_bytes):
+            looks -= 1
+            key, instance = self._instances.popitem(last=False)
+            if instance.idle:
+                self._bytes -= instance.weight
+            else:
+                self._instances[key] = instance
+
+
+def _nothing() -> None:
+    """Stand for the timer of a parked queue: only an operator ends its waiting."""

@@ -1,0 +1,181 @@
+"""Folding whole Entities again from the feed, for states after a changed apply and for `verify` (design §3.8).
+
+The feed is read once in the order of the commits, not instance by instance: reading is sequential, and one call to apply carries
+the events of thousands of instances. While a call is under way the next part of the feed is read. States on the way are held in
+memory; when they outgrow their share, the instances are divided into slices, and the feed is read once for each.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from zlib import crc32
+
+from msgspec import Struct
+
+from evento.engine.callers import Caller, Callers
+from evento.engine.folding import turn_items
+from evento.errors import FunctionError
+from evento.functions.base import InstanceCall, InstanceReply, Item, Operation
+from evento.journal.base import History
+from evento.model.command import State, Turn
+from evento.model.keys import EntityKey
+from evento.model.resources import EntitySpec
+from evento.registry.catalog import Catalog
+
+_FEED_TURNS = 20_000  # turns read and folded at a time
+_CALL_EVENTS = 20_000  # events in one call to apply
+_STATES_BYTES_MAX = 64 * 1024 * 1024
+_STATE_BYTES = 350  # what a state on the way costs besides its payload, roughly
+
+EntityName = tuple[str, str]
+Fold = tuple[int, bytes]  # version, state
+
+
+class Broken(Struct, frozen=True):
+    """An instance that cannot be folded, and why."""
+
+    key: EntityKey
+    reason: str
+
+
+class _Overflow(Exception):  # noqa: N818 - a signal to divide the work, not an error
+    pass
+
+
+class Refolding:
+    """Folds all instances of some Entities again."""
+
+    def __init__(self, history: History, partitions: int, catalog: Catalog, callers: Callers) -> None:
+        self._history = history
+        self._partitions = partitions
+        self._catalog = catalog
+        self._callers = callers
+
+    async def fold(
+        self, entities: Collection[EntityName], *, progress: Callable[[int], None] | None = None
+    ) -> AsyncIterator[tuple[Mapping[EntityKey, State], Sequence[Broken]]]:
+        """Fold the instances of `entities` from all their events; yield them slice by slice. `progress` hears of events folded.
+
+        Raises FunctionUnavailable if a function cannot be reached.
+        """
+        slices = 1
+        done = 0
+        while done < slices:
+            try:
+                folded, broken = await self._slice(entities, done, slices, progress)
+            except _Overflow:
+                done, slices = done * 2, slices * 2
+                continue
+            done += 1
+            yield folded, broken
+
+    async def _slice(
+        self, entities: Collection[EntityName], number: int, slices: int, progress: Callable[[int], None] | None
+    ) -> tuple[Mapping[EntityKey, State], Sequence[Broken]]:
+        work = _Slice(self._catalog, self._callers, entities, number, slices)
+        for partition in range(self._partitions):
+            after = 0
+            reading = asyncio.ensure_future(self._history.read_feed(partition, after=after, limit=_FEED_TURNS))
+            try:
+                while entries := await reading:
+                    after = entries[-1].position
+                    reading = asyncio.ensure_future(self._history.read_feed(partition, after=after, limit=_FEED_TURNS))
+                    for entry in entries:
+                        work.add(entry.turn.command.key, entry.turn)
+                    await work.advance()
+                    if progress is not None:
+                        progress(sum(len(entry.turn.events) for entry in entries))
+            finally:
+                reading.cancel()
+        return work.states(), work.broken()
+
+
+class _Slice:
+    """The folds of one slice on their way."""
+
+    def __init__(self, catalog: Catalog, callers: Callers, entities: Collection[EntityName], number: int, slices: int) -> None:
+        self._catalog = catalog
+        self._callers = callers
+        self._specs = {name: catalog.entity(*name) for name in entities}
+        self._number = number
+        self._slices = slices
+        self._folds: dict[EntityKey, Fold] = {}
+        self._items: dict[EntityKey, list[Item]] = {}
+        self._broken: dict[EntityKey, str] = {}
+        self._revisions: dict[EntityName, str] = {}
+        self._bytes = 0
+
+    def add(self, key: EntityKey, turn: Turn) -> None:
+        """Take in the events of a turn, if they belong to this slice."""
+        spec = self._specs.get((key.namespace, key.entity))
+        if spec is None or not turn.events or key in self._broken:
+            return
+        if self._slices > 1 and crc32(key.id.encode()) % self._slices != self._number:
+            return
+        items = self._items.get(key)
+        if items is None:
+            items = self._items[key] = []
+        version = self._version(key) + len(items)
+        if turn.before != version:
+            self._broken[key] = f"after version {version} comes version {turn.before + 1}"
+            return
+        items.extend(turn_items(self._catalog, spec, turn))
+
+    async def advance(self) -> None:
+        """Fold what was taken in."""
+        items, self._items = self._items, {}
+        for name, spec in self._specs.items():
+            caller = self._callers[spec.namespace, spec.apply]
+            calls = []
+            events = 0
+            for key, found in items.items():
+                if (key.namespace, key.entity) != name or key in self._broken:
+                    continue
+                version, state = self._folds.get(key, (0, None))
+                calls.append((key, InstanceCall(key.id, version, state, found)))
+                events += len(found)
+                if events >= _CALL_EVENTS:
+                    await self._call(spec, caller, calls)
+                    calls, events = [], 0
+            if calls:
+                await self._call(spec, caller, calls)
+        if self._bytes > _STATES_BYTES_MAX:
+            raise _Overflow
+
+    async def _call(self, spec: EntitySpec, caller: Caller, calls: Sequence[tuple[EntityKey, InstanceCall]]) -> None:
+        reply = await caller.call(Operation.APPLY, spec.namespace, spec.name, [call for _, call in calls])
+        revision = reply.revision or caller.revision
+        if self._revisions.setdefault((spec.namespace, spec.name), revision) != revision:
+            raise FunctionError(f"{caller.name} was replaced while its states were folded; start again", function=caller.name)
+        for (key, call), answer in zip(calls, reply.instances, strict=True):
+            self._take(key, call, answer)
+        schema = self._catalog.schema(spec.schema_id)
+        states = [(key, self._folds[key][1]) for key, _ in calls if key in self._folds]
+        for (key, _), refused in zip(states, schema.check_many([state for _, state in states]), strict=True):
+            if refused is not None:
+                self._broken[key] = f"apply answers a state that its schema refuses: {refused.message}"
+
+    def _take(self, key: EntityKey, call: InstanceCall, answer: InstanceReply) -> None:
+        if answer.failure is not None or answer.state is None:
+            reason = answer.failure.message if answer.failure is not None else "no state"
+            self._broken[key] = f"apply fails at event {call.version + len(answer.results) + 1}: {reason}"
+            return
+        old = self._folds.get(key)
+        self._bytes += len(answer.state) - len(old[1]) if old else len(answer.state) + _STATE_BYTES
+        self._folds[key] = (call.version + len(call.items), answer.state)
+
+    def _version(self, key: EntityKey) -> int:
+        fold = self._folds.get(key)
+        return fold[0] if fold else 0
+
+    def states(self) -> Mapping[EntityKey, State]:
+        """Return the folded states."""
+        states = {}
+        for key, (version, payload) in self._folds.items():
+            if key not in self._broken:
+                name = (key.namespace, key.entity)
+                states[key] = State(version, payload, self._specs[name].schema_id, self._revisions[name])
+        return states
+
+    def broken(self) -> Sequence[Broken]:
+        """Return the instances that could not be folded."""
+        return [Broken(key, reason) for key, reason in self._broken.items()]

@@ -1,0 +1,411 @@
+"""The owner of one partition: takes Commands in, runs batches of turns, commits, tells (design §6).
+
+Commands of one instance run in the order of acceptance, in one batch at a time; an instance whose head waits (a retry, a function
+that is down, an operator) holds back only itself. An instance is free again as soon as its batch is settled: the next batch builds
+on states that are not durable yet, and commits after it. So nothing is told before its own commit, and a failed commit fails all
+that follow.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from msgspec import Struct
+
+from evento.clock import Clock
+from evento.engine.callers import Callers
+from evento.engine.folding import Folding
+from evento.engine.queues import Instance, Queues
+from evento.engine.ticket import Tell, Ticket, as_duplicate
+from evento.engine.turns import Batch, Execution, Known, id_reused
+from evento.errors import EventoError, InvalidRequest, JournalRewind, NotFound, NotReady, Overloaded
+from evento.journal.base import Partition
+from evento.lifecycle.run import Progress
+from evento.lifecycle.settle import Settled, pending_of, settle
+from evento.model.command import Command, Outcome, OutcomeKind, Pending, Turn
+from evento.model.keys import EntityKey
+from evento.model.transition import Conflict, Run, Transition
+from evento.registry.catalog import Catalog
+
+_US = 1_000_000
+_POLL_S = 0.005  # how often a drain or a discard looks whether what it waits for is over
+_DISCARD_WAIT_S = 5.0
+
+
+class Limits(Struct, frozen=True):
+    """What a worker holds at most, and how much it takes at a time."""
+
+    inbox_commands: int = 20_000
+    inbox_bytes: int = 64 * 1024 * 1024
+    pending_commands: int = 200_000
+    batch_commands: int = 1000
+    run_commands: int = 250  # of one instance in one batch
+    batches: int = 2  # with the functions at the same time
+    commits: int = 4  # with the journal at the same time
+    cached_instances: int = 50_000
+    cached_bytes: int = 48 * 1024 * 1024
+
+
+class Observer:
+    """Hears what a worker does; telemetry overrides what it wants to hear."""
+
+    def committed(self, turns: Sequence[Turn], commit_s: float, now_us: int) -> None:
+        """Hear that these turns are durable, after a commit that took so long, and that those who wait are being told."""
+
+    def failed(self, run: Progress) -> None:
+        """Hear that a turn failed, and is to be tried again or parked."""
+
+
+class Worker:
+    """Runs one partition: `run` is its task, everything else is called from the same event loop."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        folding: Folding,
+        clock: Clock,
+        jitter: Callable[[], float],
+        *,
+        limits: Limits,
+        observer: Observer,
+    ) -> None:
+        self._partition = partition
+        self._folding = folding
+        self._clock = clock
+        self._jitter = jitter
+        self._limits = limits
+        self._observer = observer
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._queues = Queues(clock, self._wake.set, cached_instances=limits.cached_instances, cached_bytes=limits.cached_bytes)
+        self._execution: Execution | None = None
+        self._unfinished: dict[tuple[EntityKey, str], Ticket] = {}
+        self._to_store: list[Ticket] = []
+        self._numbers = count()
+        self._inbox_commands = 0
+        self._inbox_bytes = 0
+        self._executing = 0
+        self._committing = 0
+        self._open = False
+        self._draining = False
+
+    # ------------------------------------------------------------ life
+    async def run(self) -> None:
+        """Take up the partition's pending Commands, then work until cancelled.
+
+        Raises JournalRewind when a new worker should take over by reading again, any other error when the process must not go on.
+        Either way all who wait are told to ask again with the same id.
+        """
+        try:
+            await self._take_up()
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._start_work(tasks)
+        except BaseExceptionGroup as group:
+            if group.split(JournalRewind)[1] is None:
+                raise JournalRewind("the partition must be read again") from group
+            raise
+        finally:
+            self._abandon()
+
+    def _start_work(self, tasks: asyncio.TaskGroup) -> None:
+        if self._to_store:
+            tickets, self._to_store = self._to_store, []
+            tasks.create_task(self._store(tickets))
+        limits = self._limits
+        while self._queues and self._executing < limits.batches and self._committing < limits.commits:
+            batch = self._queues.take(commands=limits.batch_commands, of_one=limits.run_commands)
+            if batch:
+                self._executing += 1
+                tasks.create_task(self._process(batch))
+
+    def configure(self, catalog: Catalog, callers: Callers) -> None:
+        """Use this catalog and these functions from the next batch on, and try at once what failed with the old ones."""
+        self._execution = Execution(catalog, callers, self._partition, self._folding)
+        self._queues.release_all()
+
+    @property
+    def open(self) -> bool:
+        """Tell whether Commands are taken."""
+        return self._open and not self._draining and self._execution is not None
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more Commands, and finish what can be finished within `timeout_s`."""
+        self._draining = True
+        self._room.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._executing or self._committing or self._queues or self._to_store:
+                    await self._clock.sleep(_POLL_S)
+        except TimeoutError:
+            return
+
+    async def _take_up(self) -> None:
+        highest = self._clock.now_us()
+        for entry in await self._partition.read_pending():
+            ticket = Ticket(entry.command, entry.number)
+            ticket.attempts, ticket.due_us, ticket.parked = entry.attempts, entry.due_us, entry.parked
+            ticket.failure = entry.failure
+            ticket.stored = ticket.checked = True
+            highest = max(highest, entry.number)
+            self._unfinished[entry.command.key, entry.command.id] = ticket
+            self._line_up(ticket)
+        self._numbers = count(highest + 1)
+        self._open = True
+
+    def _abandon(self) -> None:
+        self._open = False
+        self._queues.cancel_timers()
+        for ticket in list(self._unfinished.values()):
+            ticket.settled = True
+            ticket.tell(NotReady("Evento stopped before this Command was finished. Send it again, with the same id"))
+        self._unfinished.clear()
+        self._room.set()
+
+    # ------------------------------------------------------------ intake
+    def has_room(self) -> bool:
+        """Tell whether another Command is taken in."""
+        limits = self._limits
+        return (
+            self._inbox_commands < limits.inbox_commands
+            and self._inbox_bytes < limits.inbox_bytes
+            and len(self._unfinished) - self._inbox_commands < limits.pending_commands
+        )
+
+    async def wait_room(self) -> None:
+        """Wait until there is room for another Command, or the worker closes."""
+        while self.open and not self.has_room():
+            self._room.clear()
+            await self._room.wait()
+
+    def accept(self, command: Command, tell: Tell, *, eager: bool) -> Ticket:
+        """Take a Command in; `tell` hears once what became of it. An eager waiter is content with pending, once that is durable.
+
+        Raises NotReady, Overloaded, or IdReused when the same id is under way with other content.
+        """
+        if not self.open or self._execution is None:
+            raise NotReady()
+        ticket = self._unfinished.get((command.key, command.id))
+        if ticket is not None:
+            if not self._execution.same_content(command, ticket.command):
+                raise id_reused(ticket.command)
+            (ticket.eager if eager else ticket.patient).append(as_duplicate(tell))
+            if ticket.durable:
+                ticket.tell_eager()
+            return ticket
+        if not self.has_room():
+            raise Overloaded(retry_after_s=1)
+        ticket = Ticket(command, next(self._numbers))
+        (ticket.eager if eager else ticket.patient).append(tell)
+        self._unfinished[command.key, command.id] = ticket
+        ticket.in_inbox = True
+        self._inbox_commands += 1
+        self._inbox_bytes += ticket.bytes
+        ticket.due_us = command.due_us
+        self._line_up(ticket)
+        return ticket
+
+    def hurry(self, ticket: Ticket, tell: Tell) -> None:
+        """Make this waiter eager and its Command durable: the answer comes without waiting for the turn."""
+        ticket.hurry(tell)
+        if ticket.durable:
+            ticket.tell_eager()
+        else:
+            self._schedule_storing(ticket)
+
+    def _line_up(self, ticket: Ticket) -> None:
+        """Put a ticket into its instance's queue, or on the clock if it is scheduled for later."""
+        if ticket.due_us is not None and not ticket.attempts:
+            delay_s = (ticket.due_us - self._clock.now_us()) / _US
+            if delay_s > 0:
+                self._schedule_storing(ticket)
+                asyncio.get_running_loop().call_later(delay_s, self._due, ticket)
+                return
+            ticket.due_us = None
+        instance = self._queues.push(ticket)
+        if instance.timer is not None and not ticket.stored:
+            self._schedule_storing(ticket)  # it waits behind a retry: what may wait long must not live in memory alone
+
+    def _due(self, ticket: Ticket) -> None:
+        if self._unfinished.get((ticket.command.key, ticket.command.id)) is ticket and ticket.due_us is not None:
+            ticket.due_us = None
+            self._line_up(ticket)
+
+    # ------------------------------------------------------------ storing what cannot be finished now
+    def _schedule_storing(self, ticket: Ticket) -> None:
+        if not ticket.stored and not ticket.settled:
+            self._to_store.append(ticket)
+            self._wake.set()
+
+    async def _store(self, tickets: Sequence[Ticket]) -> None:
+        assert self._execution is not None  # noqa: S101 - accept refuses without it
+        known = await self._execution.find_known([ticket for ticket in tickets if not ticket.checked and not ticket.stored])
+        for ticket, _ in known:
+            self._drop(ticket)
+        self._tell_known(known)
+        tickets = [ticket for ticket in dict.fromkeys(tickets) if not (ticket.stored or ticket.settled)]
+        if not tickets:
+            return
+        # From here to the append nothing is awaited: a settlement sees either no entry at all, or one that is ahead of it.
+        for ticket in tickets:
+            ticket.stored = ticket.storing = True
+        await self._commit(Transition(pending=tuple(pending_of(ticket) for ticket in tickets)))
+        for ticket in tickets:
+            ticket.storing = False
+            self._leave_inbox(ticket)
+            if not ticket.settled:
+                ticket.tell_eager()
+
+    def _drop(self, ticket: Ticket) -> None:
+        """Take a ticket out of its queue, where it still may be."""
+        ticket.settled = True
+        queue = self._queues.instance(ticket.command.key).queue
+        if ticket in queue:
+            queue.remove(ticket)
+
+    # ------------------------------------------------------------ a batch
+    async def _process(self, batch: Batch) -> None:
+        assert self._execution is not None  # noqa: S101 - accept refuses without it
+        execution = self._execution
+        executed = await execution.execute(batch, self._clock.now_us())
+        settled = settle(executed.runs, now_us=self._clock.now_us(), jitter=self._jitter, refolded=executed.refolded)
+        self._advance(execution, batch, executed.runs)
+        self._executing -= 1
+        self._committing += 1
+        self._wake.set()
+        commit_s = await self._commit(settled.transition)
+        self._committing -= 1
+        for instance, _ in batch:
+            instance.commits -= 1
+        self._tell_known(executed.known)
+        self._tell(executed.runs, settled)
+        turns = [turn for run in settled.transition.runs for turn in run.turns]
+        self._observer.committed(turns, commit_s, self._clock.now_us())
+        self._queues.evict()
+        self._wake.set()
+
+    def _advance(self, execution: Execution, batch: Batch, runs: Sequence[Progress]) -> None:
+        """Let the instances go on from the settled states; unfinished tickets return to the front of their queues."""
+        by_key = {run.key: run for run in runs}
+        for instance, tickets in batch:
+            instance.busy = False
+            instance.commits += 1
+            run = by_key.get(instance.key)
+            if run is None:
+                self._queues.offer(instance)
+                continue
+            for ticket in tickets[: run.done]:
+                ticket.settled = True
+            self._queues.keep(instance, run.state_after())
+            if run.failure is None:
+                self._queues.offer(instance)
+                continue
+            instance.queue.extendleft(reversed(tickets[run.done :]))
+            if run.counted:
+                self._observer.failed(run)
+                self._queues.offer(instance)
+                for ticket in instance.queue:
+                    self._schedule_storing(ticket)
+            else:
+                self._queues.block(instance, execution.delay_s(run))
+
+    async def _commit(self, transition: Transition) -> float:
+        if not (transition.runs or transition.pending or transition.resolved or transition.states):
+            return 0.0
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        result = await self._partition.append(transition)
+        if isinstance(result, Conflict):
+            raise JournalRewind(f"{result.key} is at version {result.actual}, not {result.before}: somebody else wrote")
+        return loop.time() - started
+
+    def _tell(self, runs: Sequence[Progress], settled: Settled) -> None:
+        for run in runs:
+            for work, turn in zip(run.works, run.turns, strict=False):
+                if isinstance(work, Ticket):
+                    self._finish(work, Outcome(turn.kind, turn))
+        for run in settled.failed:
+            ticket = run.works[run.done]
+            if isinstance(ticket, Ticket):
+                self._leave_inbox(ticket)
+                ticket.tell_eager()
+
+    def _tell_known(self, known: Sequence[Known]) -> None:
+        for ticket, turn in known:
+            self._finish(ticket, turn if isinstance(turn, EventoError) else Outcome(turn.kind, turn, duplicate=True))
+
+    def _finish(self, ticket: Ticket, answer: Outcome | EventoError) -> None:
+        place = (ticket.command.key, ticket.command.id)
+        if self._unfinished.get(place) is not ticket:
+            return  # found finished by its batch and by the storing of it alike
+        del self._unfinished[place]
+        ticket.settled = True
+        self._leave_inbox(ticket)
+        ticket.tell(answer)
+
+    def _leave_inbox(self, ticket: Ticket) -> None:
+        if ticket.in_inbox:
+            ticket.in_inbox = False
+            self._inbox_commands -= 1
+            self._inbox_bytes -= ticket.bytes
+            self._room.set()
+
+    # ------------------------------------------------------------ operators
+    def pending(self) -> Sequence[Pending]:
+        """Return all durable unfinished Commands, by number."""
+        return sorted(
+            (pending_of(ticket) for ticket in self._unfinished.values() if ticket.durable), key=lambda entry: entry.number
+        )
+
+    def find(self, key: EntityKey, command_id: str) -> Ticket | None:
+        """Return an unfinished Command."""
+        return self._unfinished.get((key, command_id))
+
+    async def retry(self, key: EntityKey, command_id: str) -> None:
+        """Try a waiting or parked Command now. Raises NotFound."""
+        ticket = self._unfinished_or_raise(key, command_id)
+        scheduled = ticket.due_us is not None and not ticket.attempts
+        ticket.parked, ticket.due_us = False, None
+        if ticket.durable:
+            await self._commit(Transition(pending=(pending_of(ticket),)))
+        instance = self._queues.instance(key)
+        if scheduled and ticket not in instance.queue:
+            self._line_up(ticket)
+        elif instance.queue and instance.queue[0] is ticket and not instance.busy:
+            self._queues.release(instance)
+
+    async def discard(self, key: EntityKey, command_id: str) -> None:
+        """End an unfinished Command without an event. Raises NotFound, InvalidRequest when its turn takes too long just now."""
+        ticket = self._unfinished_or_raise(key, command_id)
+        instance = self._queues.instance(key)
+        try:
+            async with asyncio.timeout(_DISCARD_WAIT_S):
+                while instance.busy or not ticket.durable:
+                    await self._clock.sleep(_POLL_S)
+        except TimeoutError as error:
+            raise InvalidRequest(f"{command_id} is being executed just now; try again") from error
+        self._unfinished_or_raise(key, command_id)
+        instance.busy = True
+        try:
+            await self._discard(instance, ticket)
+        finally:
+            instance.busy = False
+        self._queues.release(instance)
+
+    async def _discard(self, instance: Instance, ticket: Ticket) -> None:
+        if instance.state is None:
+            instance.state = (await self._partition.read_states([instance.key])).get(instance.key)
+        version = instance.state.version if instance.state else 0
+        turn = Turn(ticket.command, OutcomeKind.DISCARDED, version, (), self._clock.now_us(), "", ticket.attempts, ticket.failure)
+        self._drop(ticket)
+        await self._commit(Transition(runs=(Run(instance.key, version, (turn,), None),), resolved=(ticket.number,)))
+        self._finish(ticket, Outcome(turn.kind, turn))
+        self._observer.committed((turn,), 0.0, self._clock.now_us())
+
+    def _unfinished_or_raise(self, key: EntityKey, command_id: str) -> Ticket:
+        ticket = self._unfinished.get((key, command_id))
+        if ticket is None:
+            raise NotFound(f"no unfinished Command {command_id!r} of {key}", command_id=command_id)
+        return ticket
