@@ -36,18 +36,13 @@ class Caller:
     async def ready(self) -> None:
         """Wait until the function serves. Raises FunctionUnavailable; no attempt is counted."""
         self._admit()
-        try:
-            await self._client.ready()
-        except FunctionUnavailable as error:
-            self._failed(error)
-            raise
-        self._ready = True
+        await self._get_ready()
 
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         """Make one call. Raises FunctionError; FunctionUnavailable also while the breaker is open."""
         self._admit()
         if not self._ready:
-            await self.ready()
+            await self._get_ready()
         now = asyncio.get_running_loop().time
         started = now()
         try:
@@ -62,22 +57,32 @@ class Caller:
 
     def delay_s(self) -> float:
         """Return how long to wait before this function is worth another try."""
-        return max(0.0, self._breaker.next_probe_s - asyncio.get_running_loop().time())
+        probe_s = self._breaker.next_probe_s
+        return 0.0 if probe_s is None else max(0.0, probe_s - asyncio.get_running_loop().time())
 
     def status(self) -> FunctionStatus:
         """Return how the function is doing."""
-        failing = not self._breaker.allows(asyncio.get_running_loop().time())
-        condition = "failing" if failing else "ready" if self._ready else "stopped"
+        condition = "failing" if self._breaker.is_open else "ready" if self._ready else "stopped"
         return FunctionStatus(self.namespace, self.name, condition, self.revision, "" if self._ready else self._message)
+
+    async def _get_ready(self) -> None:
+        try:
+            await self._client.ready()
+        except FunctionUnavailable as error:
+            self._failed(error)
+            raise
+        self._ready = True
+        self._breaker.record(True, asyncio.get_running_loop().time())
 
     def _admit(self) -> None:
         if not self._breaker.allows(asyncio.get_running_loop().time()):
-            raise FunctionUnavailable(f"function {self.name} keeps failing; it is tried again soon. Last: {self._message}")
+            raise FunctionUnavailable(f"{self.name} keeps failing; it is tried again soon. Last: {self._message}")
 
     def _failed(self, error: FunctionError) -> None:
         self._message = error.message
         self._ready = False
-        self._breaker.record(False, asyncio.get_running_loop().time())
+        unavailable = isinstance(error, FunctionUnavailable)
+        self._breaker.record(False, asyncio.get_running_loop().time(), unavailable=unavailable)
 
 
 Callers = Mapping[tuple[str, str], Caller]

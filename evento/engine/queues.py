@@ -1,6 +1,8 @@
 """The instances of one partition in memory: a queue each, which of them may be taken, and the cache of their states.
 
-Does no I/O and knows neither journal nor functions; waiting is the event loop's `call_later`.
+Instances that may be taken stand in lanes, one per function and one more for what that function failed before: a function that is
+slow or hangs holds back only its own, and a Command that makes it hang only others like it. Does no I/O and knows neither journal
+nor functions; waiting is the event loop's `call_later`.
 """
 
 import asyncio
@@ -15,6 +17,10 @@ from evento.model.keys import EntityKey
 _US = 1_000_000
 _EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
 _INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
+
+
+# Namespace, function that handles the head of the queue, and whether that head failed before.
+Lane = tuple[str, str, bool]
 
 
 class Instance:
@@ -50,11 +56,20 @@ class Queues:
         self._cached_instances = cached_instances
         self._cached_bytes = cached_bytes
         self._instances: OrderedDict[EntityKey, Instance] = OrderedDict()
-        self._ready: deque[Instance] = deque()
+        self._ready: dict[Lane, deque[Instance]] = {}
+        self._handlers: Callable[[Ticket], str] = _no_handler
         self._bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._ready)
+        return any(self._ready.values())
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes in which somebody waits to be taken."""
+        return [lane for lane, ready in self._ready.items() if ready]
+
+    def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
+        """Put instances into the lanes of these functions from now on."""
+        self._handlers = handlers
 
     def instance(self, key: EntityKey) -> Instance:
         """Return the instance, new and empty if it is not in memory."""
@@ -89,7 +104,11 @@ class Queues:
                 self.block(instance, delay_s)
                 return
         instance.listed = True
-        self._ready.append(instance)
+        lane = (instance.key.namespace, self._handlers(head), head.attempts > 0)
+        ready = self._ready.get(lane)
+        if ready is None:
+            ready = self._ready[lane] = deque()
+        ready.append(instance)
         self._wake()
 
     def block(self, instance: Instance, delay_s: float) -> None:
@@ -116,11 +135,12 @@ class Queues:
             if instance.timer is not None:
                 instance.timer()
 
-    def take(self, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
-        """Take a batch of up to `commands`, `of_one` instance at most; the instances are busy then."""
+    def take(self, lane: Lane, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
+        """Take a batch of up to `commands` from a lane, `of_one` instance at most; the instances are busy then."""
         batch: list[tuple[Instance, list[Ticket]]] = []
-        while self._ready and commands > 0:
-            instance = self._ready.popleft()
+        ready = self._ready[lane]
+        while ready and commands > 0:
+            instance = ready.popleft()
             instance.listed = False
             queue = instance.queue
             count = min(len(queue), commands, of_one)
@@ -149,6 +169,10 @@ class Queues:
                 self._bytes -= instance.weight
             else:
                 self._instances[key] = instance
+
+
+def _no_handler(_: Ticket) -> str:
+    return ""
 
 
 def _nothing() -> None:

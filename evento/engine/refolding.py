@@ -37,7 +37,7 @@ class Broken(Struct, frozen=True):
     reason: str
 
 
-class _Overflow(Exception):  # noqa: N818 - a signal to divide the work, not an error
+class _Overflow(Exception):
     pass
 
 

@@ -58,6 +58,12 @@ class Execution:
         await self._run_legs(runs)
         return Executed(runs, known, refolded)
 
+    def handler_of(self, ticket: Ticket) -> str:
+        """Return the name of the function that handles this Command."""
+        command = ticket.command
+        spec = self._entity(command.key).commands.get(command.type)
+        return spec.handle if spec is not None else ""
+
     def delay_s(self, run: Progress) -> float:
         """Return how long a run that could not be tried waits."""
         failure = run.failure

@@ -7,6 +7,7 @@ that follow.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
-from evento.engine.queues import Instance, Queues
+from evento.engine.queues import Instance, Lane, Queues
 from evento.engine.ticket import Tell, Ticket, as_duplicate
 from evento.engine.turns import Batch, Execution, Known, id_reused
 from evento.errors import EventoError, InvalidRequest, JournalRewind, NotFound, NotReady, Overloaded
@@ -40,7 +41,7 @@ class Limits(Struct, frozen=True):
     pending_commands: int = 200_000
     batch_commands: int = 1000
     run_commands: int = 250  # of one instance in one batch
-    batches: int = 2  # with the functions at the same time
+    batches: int = 2  # with one function at the same time
     commits: int = 4  # with the journal at the same time
     cached_instances: int = 50_000
     cached_bytes: int = 48 * 1024 * 1024
@@ -84,7 +85,7 @@ class Worker:
         self._numbers = count()
         self._inbox_commands = 0
         self._inbox_bytes = 0
-        self._executing = 0
+        self._executing: Counter[Lane] = Counter()
         self._committing = 0
         self._open = False
         self._draining = False
@@ -115,15 +116,18 @@ class Worker:
             tickets, self._to_store = self._to_store, []
             tasks.create_task(self._store(tickets))
         limits = self._limits
-        while self._queues and self._executing < limits.batches and self._committing < limits.commits:
-            batch = self._queues.take(commands=limits.batch_commands, of_one=limits.run_commands)
-            if batch:
-                self._executing += 1
-                tasks.create_task(self._process(batch))
+        for lane in self._queues.lanes():
+            while self._executing[lane] < limits.batches and self._committing < limits.commits:
+                batch = self._queues.take(lane, commands=limits.batch_commands, of_one=limits.run_commands)
+                if not batch:
+                    break
+                self._executing[lane] += 1
+                tasks.create_task(self._process(lane, batch))
 
     def configure(self, catalog: Catalog, callers: Callers) -> None:
         """Use this catalog and these functions from the next batch on, and try at once what failed with the old ones."""
         self._execution = Execution(catalog, callers, self._partition, self._folding)
+        self._queues.use_handlers(self._execution.handler_of)
         self._queues.release_all()
 
     @property
@@ -137,7 +141,7 @@ class Worker:
         self._room.set()
         try:
             async with asyncio.timeout(timeout_s):
-                while self._executing or self._committing or self._queues or self._to_store:
+                while any(self._executing.values()) or self._committing or self._queues or self._to_store:
                     await self._clock.sleep(_POLL_S)
         except TimeoutError:
             return
@@ -266,13 +270,13 @@ class Worker:
             queue.remove(ticket)
 
     # ------------------------------------------------------------ a batch
-    async def _process(self, batch: Batch) -> None:
+    async def _process(self, lane: Lane, batch: Batch) -> None:
         assert self._execution is not None  # noqa: S101 - accept refuses without it
         execution = self._execution
         executed = await execution.execute(batch, self._clock.now_us())
         settled = settle(executed.runs, now_us=self._clock.now_us(), jitter=self._jitter, refolded=executed.refolded)
         self._advance(execution, batch, executed.runs)
-        self._executing -= 1
+        self._executing[lane] -= 1
         self._committing += 1
         self._wake.set()
         commit_s = await self._commit(settled.transition)

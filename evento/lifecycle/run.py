@@ -124,16 +124,21 @@ class Progress:
             return None
         return self._handle_leg(count)
 
-    def _handle_leg(self, count: int) -> Leg:
+    def _handle_leg(self, count: int) -> Leg | None:
         commands, works, start = self.entity.commands, self.works, self.done
-        function = commands[works[start].command.type].handle
+        spec = commands.get(works[start].command.type)
+        if spec is None:
+            self.failure = Failure("unknown-command", f"{works[start].command.type} is not deployed any more")
+            return None
+        function = spec.handle
         end = start + 1
         if function != self.entity.apply:
             return Leg(function, start, end, False)
         limit = start + 1 if self.alone else self.doom[0] if self.doom is not None else count
         while end < limit:
             command = works[end].command
-            if command.expected is not None or commands[command.type].handle != function:
+            next_spec = commands.get(command.type)
+            if command.expected is not None or next_spec is None or next_spec.handle != function:
                 break
             end += 1
         return Leg(function, start, end, True)

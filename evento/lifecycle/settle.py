@@ -11,6 +11,7 @@ from evento.lifecycle.retry import delay_s, exhausted
 from evento.lifecycle.run import Progress, Work
 from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
+from evento.model.resources import RetryPolicy
 from evento.model.transition import Run, Transition
 
 _US = 1_000_000
@@ -68,7 +69,8 @@ def _state_of(run: Progress) -> State | None:
 
 def _fail(run: Progress, now_us: int, jitter: float) -> Pending:
     work = run.works[run.done]
-    policy = run.entity.commands[work.command.type].retry
+    spec = run.entity.commands.get(work.command.type)
+    policy = spec.retry if spec is not None else RetryPolicy()
     work.attempts += 1
     work.failure = run.failure
     work.parked = exhausted(policy, work.attempts)
