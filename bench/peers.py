@@ -35,7 +35,7 @@ def evento(data: Path) -> Iterator[Service]:
     port, log = free_port(), data / "evento.log"
     base = f"http://127.0.0.1:{port}"
     with running([EVENTO, "serve", "--data", data / "evento", "--port", str(port)], log, cwd=ROOT) as pid:
-        wait_until_ready(f"{base}/health", log)
+        wait_until_ready(f"{base}/readyz", log)
         manifests = ROOT / "examples/bank/manifests.yaml"
         subprocess.run(
             [EVENTO, "deploy", manifests, "--yes"], env=os.environ | {"EVENTO_URL": base}, stdout=subprocess.DEVNULL, check=True
