@@ -1,7 +1,7 @@
 """Calls to bytes and bytes to replies: rows on the platform's side, the protocol's columns on the wire. Pure.
 
-Everything that a function answers is checked here to fit the call it answers: lengths, indexes, counts, sizes. Whether event
-types and payloads are what the catalog declares is the engine's to check.
+Everything that a function answers is checked here to fit the call it answers: lengths, indexes, counts. What one instance's
+events and state may be (declared, canonical, not none, not too many, not too large) the engine checks, instance by instance.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def encode_call(operation: Operation, namespace: str, entity: str, calls: Sequen
 
 
 def response_bytes_max(operation: Operation, calls: Sequence[InstanceCall]) -> int:
-    """Return how large an answer to this call may be, in bytes: what the limits per state and event allow, within the overall cap."""
+    """Return how many bytes an answer to this call may have: what the limits per state and event allow, within the overall cap."""
     events = 0 if operation is Operation.APPLY else sum([len(call.items) for call in calls]) * EVENTS_PER_COMMAND_MAX
     return min(RESPONSE_BYTES_MAX, _RESPONSE_BYTES_BASE + len(calls) * STATE_BYTES_MAX + events * EVENT_BYTES_MAX)
 
@@ -89,7 +89,6 @@ def _states(operation: Operation, done: list[int], states: list[bytes]) -> Seque
         return [None] * len(done)
     if len(states) != len(done):
         raise _invalid(f"`states` has {len(states)} elements for {len(done)} instances")
-    _check_sizes("states", states, STATE_BYTES_MAX)
     return [state if finished else None for state, finished in zip(states, done, strict=True)]
 
 
@@ -149,15 +148,7 @@ def _events(columns: dict[str, Any]) -> list[FunctionEvent]:
         raise _invalid(f"`event_types` has {len(event_types)} elements, `payloads` {len(payloads)}")
     if event_types and not 0 <= min(event_types) <= max(event_types) < len(types):
         raise _invalid(f"`event_types` points to {min(event_types)} to {max(event_types)}; `types` has {len(types)} elements")
-    _check_sizes("payloads", payloads, EVENT_BYTES_MAX)
     return list(map(FunctionEvent, [types[index] for index in event_types], payloads))
-
-
-def _check_sizes(column: str, values: list[bytes], bytes_max: int) -> None:
-    largest = max(map(len, values), default=0)
-    if largest > bytes_max:
-        index = next(index for index, value in enumerate(values) if len(value) > bytes_max)
-        raise _invalid(f"`{column}[{index}]` has {len(values[index])} bytes; at most {bytes_max} are allowed")
 
 
 def _spans(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
