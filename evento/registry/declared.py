@@ -1,9 +1,9 @@
 """Manifest documents to checked resources, each by itself: every broken field is named, with the rule and the value.
 
-Schemas are parsed and directories read here; what refers to what, and what was deployed before, is `evento.registry.checks`' matter.
+Schemas are parsed and directories read here; what refers to what, and what was deployed before, is for `evento.registry.checks`.
 """
 
-import json
+import re
 from difflib import get_close_matches
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from evento.errors import DeploymentRefused, SchemaRefused
 from evento.model.resources import FunctionSpec, Scale
-from evento.registry.documents import Document, Documents, Origin, Path, Problem
+from evento.registry.documents import Document, Documents, Origin, Problem, ValuePath
 from evento.registry.models import (
     MANIFESTS,
     CommandManifest,
@@ -25,7 +25,9 @@ from evento.registry.models import (
 from evento.registry.revision import function_revision
 from evento.schema import Schema, parse_schema, require_record
 
-_SCHEMA_PATH: Path = ("spec", "schema")
+_SCHEMA_PATH: ValuePath = ("spec", "schema")
+_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
+_STEPS = re.compile(rf"\$(?:{_STEP.pattern})*")
 _SPOKEN = {
     "missing": "is required",
     "string_type": "must be text: quote it",
@@ -38,10 +40,10 @@ _SPOKEN = {
 
 
 class Declared(Struct, frozen=True):
-    """One resource as a document declares it. `schema` is None for a Function, and `function` for everything else.
+    """One resource as a document declares it: with a schema, or a Function with `function`.
 
-    `sound` says that all its own fields are right; one that is not is still known by its name, so that what refers to it is no
-    second problem.
+    One whose own fields are not right lacks them, and perhaps the manifest; it is still known by its name, so that what refers to
+    it is no second problem.
     """
 
     kind: str
@@ -52,7 +54,6 @@ class Declared(Struct, frozen=True):
     manifest: Manifest | None = None
     schema: Schema | None = None
     function: FunctionSpec | None = None
-    sound: bool = False
 
     @property
     def title(self) -> str:
@@ -63,6 +64,14 @@ class Declared(Struct, frozen=True):
 def title(kind: str, namespace: str, name: str) -> str:
     """Return how a person calls a resource."""
     return f"{kind} {namespace}/{name}"
+
+
+def title_of(document: Document) -> str:
+    """Return how a person calls what a document declares, as far as it can be known."""
+    kind = document.content.get("kind")
+    metadata = document.content.get("metadata")
+    namespace, name = _text(metadata, "namespace"), _text(metadata, "name")
+    return title(str(kind), namespace, name) if namespace and name else str(kind)
 
 
 def declare(documents: Documents) -> tuple[list[Declared], list[Problem]]:
@@ -89,22 +98,19 @@ def _declare(document: Document, problems: list[Problem]) -> Declared | None:
     entity = "" if isinstance(manifest, EntityManifest | FunctionManifest) else manifest.spec.entity
     named = Declared(kind, manifest.metadata.namespace, manifest.metadata.name, entity, origin, manifest)
     if isinstance(manifest, FunctionManifest):
-        function = _function(manifest, named, problems)
-        return replace(named, function=function, sound=function is not None)
+        return replace(named, function=_function(manifest, named, problems))
     schema = None if document.schema_refused else _schema(manifest, named, problems)
-    return replace(named, schema=schema, sound=schema is not None)
+    return replace(named, schema=schema)
 
 
 def _broken(kind: str, document: Document, refused: ValidationError, problems: list[Problem]) -> Declared | None:
-    metadata = document.content.get("metadata")
-    spec = document.content.get("spec")
-    namespace, name = (_text(metadata, "namespace"), _text(metadata, "name"))
-    resource = title(kind, namespace, name) if namespace and name else kind
     for error in refused.errors(include_url=False):
-        problems.append(_translated(MANIFESTS[kind], error, document.origin, resource))
+        problems.append(_translated(MANIFESTS[kind], error, document.origin, title_of(document)))
+    metadata = document.content.get("metadata")
+    namespace, name = _text(metadata, "namespace"), _text(metadata, "name")
     if not (namespace and name):
         return None
-    return Declared(kind, namespace, name, _text(spec, "entity"), document.origin)
+    return Declared(kind, namespace, name, _text(document.content.get("spec"), "entity"), document.origin)
 
 
 def _text(mapping: object, name: str) -> str:
@@ -113,7 +119,7 @@ def _text(mapping: object, name: str) -> str:
 
 
 def _translated(model: type[BaseModel], error: ErrorDetails, origin: Origin, resource: str) -> Problem:
-    path: Path = tuple(step for step in error["loc"] if step != "[key]")
+    path: ValuePath = tuple(step for step in error["loc"] if step != "[key]")
     kind = error["type"]
     value = None if kind in ("missing", "extra_forbidden") or isinstance(error["input"], dict) else error["input"]
     if kind == "extra_forbidden":
@@ -127,7 +133,7 @@ def _translated(model: type[BaseModel], error: ErrorDetails, origin: Origin, res
     return origin.problem(message, path, resource=resource, value=value)
 
 
-def _fields(model: type[BaseModel], path: Path) -> list[str]:
+def _fields(model: type[BaseModel], path: ValuePath) -> list[str]:
     """The names of the fields of the mapping at `path`."""
     for step in path:
         by_name = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
@@ -142,44 +148,30 @@ def _unknown(given: object, known: list[str], rule: str) -> str:
     return f"{rule} {', '.join(known)}" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def schema_definition(given: object) -> object:
-    """Return the definition of a schema that a manifest gives as a mapping, a list or JSON text. Raises SchemaRefused."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise SchemaRefused(f"is not JSON: {error or 'nested too deep'}", path="") from error
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
-    return mapping
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def is_file_reference(given: object) -> bool:
     """Tell whether a manifest's schema is `{file: …}`."""
     return isinstance(given, dict) and set(given) == {"file"}
+
+
+def schema_problem(refused: SchemaRefused, origin: Origin, resource: str, *, file: str = "") -> Problem:
+    """Return the problem that a document's schema was refused, with the place inside the schema."""
+    within = str(refused.details.get("path", ""))
+    steps: ValuePath = ()
+    if _STEPS.fullmatch(within):
+        steps = tuple(name or int(number) for name, number in _STEP.findall(within))
+    message = refused.message.removeprefix(f"{within}: ")
+    path = (*_SCHEMA_PATH, *steps)
+    return origin.problem(message, path, resource=resource, within="" if steps or within == "$" else within, value=file or None)
 
 
 def _schema(manifest: EntityManifest | EventManifest | CommandManifest, named: Declared, problems: list[Problem]) -> Schema | None:
     given = manifest.spec.avro
     try:
         if is_file_reference(given):
-            raise SchemaRefused("files are read where the manifest is; send the schema itself", path="")
-        schema = parse_schema(schema_definition(given))
-        require_record(schema)
-        return schema
+            raise SchemaRefused("files are read where the manifest is; send the schema itself", path="$.file")
+        return require_record(parse_schema(given))
     except SchemaRefused as refused:
-        within = str(refused.details.get("path", ""))
-        problems.append(named.origin.problem(refused.message, _SCHEMA_PATH, resource=named.title, within=within))
+        problems.append(schema_problem(refused, named.origin, named.title))
         return None
 
 
@@ -205,7 +197,7 @@ def _function(manifest: FunctionManifest, named: Declared, problems: list[Proble
     try:
         revision = function_revision(spec)
     except DeploymentRefused as refused:
-        path: Path = ("spec", str(refused.details.get("field", "command")))
+        path: ValuePath = ("spec", str(refused.details.get("field", "command")))
         problems.append(named.origin.problem(refused.message, path, resource=named.title))
         return None
     return replace(spec, revision=revision)

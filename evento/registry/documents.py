@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from evento.registry.limits import DEPTH_MAX, DOCUMENTS_MAX, NODES_MAX, VALUE_CHARACTERS_MAX
 
-Path = tuple[str | int, ...]
+ValuePath = tuple[str | int, ...]
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -41,15 +41,15 @@ class Origin(Struct, frozen=True):
 
     file: str = ""
     document: int = 0
-    lines: Mapping[Path, int] = {}
+    lines: Mapping[ValuePath, int] = {}
 
-    def line(self, path: Path) -> int:
+    def line(self, path: ValuePath) -> int:
         """Return the line of the value at `path`, or of the nearest value around it that has one; 0 if none has."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 0)
 
-    def problem(self, message: str, path: Path = (), *, resource: str = "", within: str = "", value: object = None) -> Problem:
+    def problem(self, message: str, path: ValuePath = (), *, resource: str = "", within: str = "", value: object = None) -> Problem:
         """Return a problem of this document; `within` is the path inside a schema that stands at `path`."""
         return Problem(
             message=message,
@@ -101,7 +101,7 @@ def documents_of(contents: object, *, file: str = "") -> Documents:
 
 
 def broken_rule(content: object) -> str | None:
-    """Return the rule that `content` breaks as a manifest document, or None: a mapping of JSON values, bounded in depth and size."""
+    """Return the rule that `content` breaks as a document, or None: a mapping of JSON values, bounded in depth and size."""
     if not isinstance(content, dict):
         return "a document must be a mapping with apiVersion, kind, metadata and spec"
     nodes = 0
@@ -116,7 +116,7 @@ def broken_rule(content: object) -> str | None:
     return f"a document may be nested at most {DEPTH_MAX} deep"
 
 
-def path_text(path: Path) -> str:
+def path_text(path: ValuePath) -> str:
     """Return a path as a person writes it: `spec.files[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 

@@ -147,7 +147,9 @@ class ScaleFields(_Model):
 class FunctionFields(_Model):
     """`spec` of a Function: exactly one of command, url and image."""
 
-    command: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=_ARGUMENTS_MAX)] = []
+    command: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=_ARGUMENTS_MAX)
+    ] = []
     url: Annotated[str, Field(pattern=r"^(http|https)://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)] = ""
     image: Annotated[str, Field(pattern=r"^[a-z0-9][^\s]*$", max_length=512)] = ""
     directory: Text = ""
@@ -172,7 +174,7 @@ class FunctionFields(_Model):
 
 
 class _Manifest(_Model):
-    apiVersion: Literal["evento.dev/v1"]  # noqa: N815
+    apiVersion: Literal["evento.dev/v1"]
 
 
 class EntityManifest(_Manifest):

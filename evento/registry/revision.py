@@ -27,11 +27,13 @@ def function_revision(function: FunctionSpec) -> str:
     return function.image.rpartition("@")[2] if "@sha256:" in function.image else ""
 
 
-def content_revision(directory: str, command: Sequence[str], files: Sequence[str] = (), *, env: Mapping[str, str] | None = None) -> str:
+def content_revision(
+    directory: str, command: Sequence[str], files: Sequence[str] = (), *, env: Mapping[str, str] | None = None
+) -> str:
     """Return `sha256:` and 16 hex digits over the command, its environment, and the relative paths and contents of its files.
 
-    `files` are globs below `directory`. Without any, the files are those that the command names (`bank.py`, `./bank`, or the module in
-    `bank:app`) and every file below the directory with the same suffix as one of these, so that what they import is in it.
+    `files` are globs below `directory`. Without any, the files are those that the command names (`bank.py`, `./bank`, or the module
+    in `bank:app`) and every file below the directory with the same suffix as one of these, so that what they import is in it.
     Raises DeploymentRefused if there is no such directory, a glob matches nothing, or it is too much.
     """
     root = Path(directory).resolve()
@@ -81,6 +83,8 @@ def _sorted(root: Path, paths: Iterator[Path]) -> list[Path]:
 
 def _matching(root: Path, globs: Sequence[str]) -> Iterator[Path]:
     for glob in globs:
+        if ".." in Path(glob).parts:
+            raise DeploymentRefused(f"files: {glob!r} leads out of the directory", field="files", value=glob)
         matched = False
         try:
             for path in root.glob(glob):
@@ -88,7 +92,9 @@ def _matching(root: Path, globs: Sequence[str]) -> Iterator[Path]:
                     matched = True
                     yield path
         except (ValueError, NotImplementedError, IndexError) as error:
-            raise DeploymentRefused(f"files: {glob!r} is no glob below the directory: {error}", field="files", value=glob) from error
+            raise DeploymentRefused(
+                f"files: {glob!r} is no glob below the directory: {error}", field="files", value=glob
+            ) from error
         if not matched:
             raise DeploymentRefused(f"files: {glob!r} matches no file below {root}", field="files", value=glob)
 

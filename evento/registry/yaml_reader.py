@@ -24,7 +24,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from evento.registry.documents import Path
+from evento.registry.documents import ValuePath
 from evento.registry.limits import DEPTH_MAX, DOCUMENTS_MAX, NODES_MAX
 
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -39,7 +39,7 @@ class YamlDocument(Struct, frozen=True):
     """One document of a stream: its value, and the line (from 1) of every value in it by path."""
 
     value: object
-    lines: dict[Path, int]
+    lines: dict[ValuePath, int]
 
 
 class YamlRefused(Exception):
@@ -55,9 +55,9 @@ class _Builder:
     """Builds the values of one document from events, without recursion."""
 
     def __init__(self) -> None:
-        self.lines: dict[Path, int] = {}
+        self.lines: dict[ValuePath, int] = {}
         self.value: object = None
-        self._open: list[tuple[Path, dict[str, object] | list[object]]] = []
+        self._open: list[tuple[ValuePath, dict[str, object] | list[object]]] = []
         self._key: list[str | None] = []
 
     def take(self, event: Event) -> None:
@@ -92,8 +92,8 @@ class _Builder:
         self._open.append((path, value))
         self._key.append(None)
 
-    def _place(self, value: object, line: int) -> Path:
-        path: Path = ()
+    def _place(self, value: object, line: int) -> ValuePath:
+        path: ValuePath = ()
         if not self._open:
             self.value = value
         else:
@@ -146,7 +146,9 @@ def _read(text: str) -> Iterator[YamlDocument]:
 def _refuse_surprises(event: Event, line: int) -> None:
     if isinstance(event, AliasEvent):
         raise YamlRefused(f"aliases are not allowed: write out what *{event.anchor} stands for", line)
-    if isinstance(event, NodeEvent) and event.anchor is not None:
+    if not isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent):
+        return
+    if event.anchor is not None:
         raise YamlRefused(f"anchors are not allowed: &{event.anchor}", line)
     implicit = event.implicit if isinstance(event.implicit, tuple) else (event.implicit,)
     if not any(implicit):
