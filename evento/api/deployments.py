@@ -32,7 +32,10 @@ class Deployments:
         ]
 
     async def deploy(self, request: Request) -> Response:
-        """Plan, and unless `?dry_run=true` commit, a deployment of manifest documents; answer what changes."""
+        """Plan, and unless `?dry_run=true` commit, a deployment of manifest documents; answer what changes.
+
+        With `?prune=true` what the documents do not mention is removed from their namespaces.
+        """
         check_encoding(request.headers.get("content-encoding", "").encode())
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if media != "application/json":
@@ -44,7 +47,8 @@ class Deployments:
         documents: Any = parse_json(body)
         if type(documents) is not list:
             raise InvalidRequest("the body must be a JSON array of manifest documents", field="body", rule="a JSON array")
-        return json_response(await self._platform.deploy(documents, flag_parameter(request, "dry_run") or False))
+        dry_run, prune = flag_parameter(request, "dry_run") or False, flag_parameter(request, "prune") or False
+        return json_response(await self._platform.deploy(documents, dry_run=dry_run, prune=prune))
 
     async def catalog(self, request: Request) -> Response:
         """Answer what is deployed now."""

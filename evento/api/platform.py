@@ -1,22 +1,34 @@
 """What a running platform hands to its HTTP face; `evento.bootstrap` fills it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
 from evento.clock import Clock
 from evento.engine.base import Commands, Operations, Reads
 from evento.registry.catalog import Catalog
+from evento.registry.deployment import Change
 from evento.telemetry import Metrics
 
 
 class Deployed(Struct, frozen=True):
-    """The answer to a deployment: the catalog version after it (or that it would have), and what changes, one sentence each."""
+    """The answer to a deployment: the catalog version in force, whether this deployment made it, and what it changes (or would)."""
 
     version: int
     committed: bool
-    changes: Sequence[Any]
+    changes: Sequence[Change]
+
+
+class Deploy(Protocol):
+    """Deploys manifest documents, JSON values from outside."""
+
+    async def __call__(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
+        """Check everything, and unless `dry_run` commit and put the new catalog in force.
+
+        Raises DeploymentRefused with all `problems`; nothing was changed.
+        """
+        ...
 
 
 class Waits(Struct, frozen=True):
@@ -27,16 +39,13 @@ class Waits(Struct, frozen=True):
 
 
 class Platform(Struct, frozen=True):
-    """Everything the API may use. `catalog` returns the catalog in force at this moment.
-
-    `deploy(documents, dry_run)` plans, and unless `dry_run` commits, a deployment. It raises DeploymentRefused with all problems.
-    """
+    """Everything the API may use. `catalog` returns the catalog in force at this moment."""
 
     catalog: Callable[[], Catalog]
     commands: Commands
     reads: Reads
     operations: Operations
-    deploy: Callable[[Sequence[Any], bool], Awaitable[Deployed]]
+    deploy: Deploy
     metrics: Metrics
     clock: Clock
     waits: Waits = Waits()
