@@ -1,0 +1,152 @@
+"""Connections as reliability §5 wants them: the SQLite build, the settings, the migrations, the queries. Knows no journal."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from evento.errors import JournalCorrupt, JournalError
+
+SQLITE_VERSION_MIN = (3, 51, 3)  # older ones may corrupt a WAL when it is reset
+APPLICATION_ID = 0x45564E54  # "EVNT": this file is ours
+BUSY_TIMEOUT_MS = 5000
+WRITER_CACHE_KIB = 32 * 1024
+READER_CACHE_KIB = 8 * 1024
+CHECKPOINT_PAGES = 2000  # of the WAL; 8 MiB
+QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento verify` only
+SqlValue = int | float | str | bytes | None
+CHUNK_ROWS = (512, 128, 32, 8, 1)
+_SETTINGS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLite's errors into ours. Nothing is tried again: after a failed write or sync only reopening tells what is there."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise JournalCorrupt(f"the journal's file is damaged: {error}") from error
+    except (apsw.Error, OSError) as error:
+        raise JournalError(f"SQLite failed: {type(error).__name__}: {error}") from error
+
+
+def connect_writer(path: Path) -> apsw.Connection:
+    """Open the file for writing, make or migrate it. Raises JournalError, JournalCorrupt."""
+    check_build(apsw.sqlite_lib_version())
+    with translated():
+        connection = apsw.Connection(str(path), statementcachesize=64)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def connect_reader(path: Path) -> apsw.Connection:
+    """Open the file for reading only. Raises JournalError."""
+    with translated():
+        connection = apsw.Connection(str(path), statementcachesize=64)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for setting in (*_SETTINGS, "PRAGMA query_only = ON", f"PRAGMA cache_size = -{READER_CACHE_KIB}"):
+            connection.execute(setting)
+        connection.wal_autocheckpoint(0)
+    return connection
+
+
+def check_build(version: str) -> None:
+    """Raise JournalError if this SQLite has the WAL-reset bug."""
+    if tuple(int(part) for part in version.split(".")[:3]) < SQLITE_VERSION_MIN:
+        wanted = ".".join(str(part) for part in SQLITE_VERSION_MIN)
+        raise JournalError(f"SQLite {version} may corrupt a journal; {wanted} or later is needed")
+
+
+def migrations() -> Sequence[str]:
+    """Return the migrations' SQL in order; the first makes version 1."""
+    folder = files(__package__) / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(folder / name).read_text(encoding="utf-8") for name in names]
+
+
+def load_queries() -> dict[str, str]:
+    """Return the queries of queries.sql by name."""
+    queries: dict[str, str] = {}
+    text = (files(__package__) / "queries.sql").read_text(encoding="utf-8")
+    for part in text.split("-- name: ")[1:]:
+        name, _, body = part.partition("\n")
+        lines = [line for line in body.splitlines() if not line.startswith("--")]
+        queries[name.strip()] = "\n".join(lines).strip()
+    return queries
+
+
+def one(connection: apsw.Connection, sql: str, values: Sequence[SqlValue] = ()) -> Any:
+    """Return the first value of the first row."""
+    row = connection.execute(sql, values).fetchone()
+    if row is None:
+        raise JournalCorrupt("the journal lacks a row that it always has")
+    return row[0]
+
+
+class ChunkedInsert:
+    """An INSERT of many rows by few statements: the interpreter's lock changes hands once per statement, not once per row."""
+
+    def __init__(self, sql: str) -> None:
+        head, _, rest = sql.partition("VALUES")
+        row, _, suffix = rest.partition(")")
+        self._width = row.count("?")
+        self._statements = [(rows, f"{head}VALUES {', '.join([row.strip() + ')'] * rows)}{suffix}") for rows in CHUNK_ROWS]
+
+    def __call__(self, connection: apsw.Connection, values: Sequence[SqlValue]) -> None:
+        """Insert rows, given as one flat sequence."""
+        done = 0
+        for rows, sql in self._statements:
+            size = rows * self._width
+            while len(values) - done >= size:
+                connection.execute(sql, values[done : done + size])
+                done += size
+
+
+def _prepare(connection: apsw.Connection, path: Path) -> None:
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    version = one(connection, "PRAGMA user_version")
+    objects = one(connection, "SELECT count(*) FROM sqlite_schema")
+    _check_identity(connection, path, version, objects)
+    if one(connection, "PRAGMA journal_mode = WAL") != "wal":
+        raise JournalError(f"{path} cannot be opened in WAL mode", path=str(path))
+    for setting in (*_SETTINGS, f"PRAGMA cache_size = -{WRITER_CACHE_KIB}"):
+        connection.execute(setting)
+    connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+    _migrate(connection, version)
+    if path.stat().st_size <= QUICK_CHECK_BYTES_MAX:
+        found = one(connection, "PRAGMA quick_check(1)")
+        if found != "ok":
+            raise JournalCorrupt(f"{path} is damaged: {found}", path=str(path))
+
+
+def _check_identity(connection: apsw.Connection, path: Path, version: int, objects: int) -> None:
+    known = len(migrations())
+    if objects and one(connection, "PRAGMA application_id") != APPLICATION_ID:
+        raise JournalError(f"{path} is an SQLite file, but not a journal of Evento", path=str(path))
+    if version > known:
+        raise JournalError(f"{path} has layout {version}; this Evento knows layouts up to {known}", path=str(path))
+
+
+def _migrate(connection: apsw.Connection, version: int) -> None:
+    for number, sql in enumerate(migrations(), 1):
+        if number > version:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(sql)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")

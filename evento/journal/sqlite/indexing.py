@@ -1,0 +1,59 @@
+"""Index rounds: everything that is derived from the log, built later, in bulk, in small commits between the appends.
+
+A round is over when its generation's rows are indexed; a crash between two commits loses nothing, for the next opening goes on
+at the mark. The statements run wholly inside SQLite, without the interpreter's lock.
+"""
+
+import apsw
+
+from evento.journal.sqlite.connection import one
+from evento.journal.sqlite.tail import Tail
+
+CHUNK_POSITIONS = 4_000  # one commit; an append that waits behind it waits some 10 ms
+_STEPS = ("index_commands", "index_runs", "index_instances", "index_states")
+
+
+def index_chunk(connection: apsw.Connection, queries: dict[str, str], until: int) -> int:
+    """Index the next few thousand positions, not beyond `until`, by one commit. Returns up to where the log is indexed now."""
+    after: int = one(connection, queries["indexed_position"])
+    last = min(until, after + CHUNK_POSITIONS)
+    if last <= after:
+        return after
+    connection.execute("BEGIN IMMEDIATE")
+    for step in _STEPS:
+        connection.execute(queries[step], (after, last))
+    connection.execute(queries["set_indexed_position"], (last,))
+    connection.execute("COMMIT")
+    return last
+
+
+class Rounds:
+    """The rounds of a writer: freeze a generation, index it chunk by chunk, drop it."""
+
+    def __init__(self, connection: apsw.Connection, queries: dict[str, str], tail: Tail) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._tail = tail
+
+    def is_due(self) -> bool:
+        """Return whether there is a round to begin or to go on with."""
+        return self._tail.frozen is not None or self._tail.current.is_due()
+
+    def is_behind(self) -> bool:
+        """Return whether the next round is due before this one is over."""
+        return self._tail.frozen is not None and self._tail.current.is_due()
+
+    def is_idle(self) -> bool:
+        """Return whether everything is indexed."""
+        return self._tail.frozen is None and self._tail.current.count == 0
+
+    def step(self) -> None:
+        """Make one commit of the round under way, beginning one if there is none."""
+        frozen = self._tail.freeze()
+        if index_chunk(self._connection, self._queries, frozen.last) >= frozen.last:
+            self._tail.drop()
+
+    def finish(self) -> None:
+        """Index everything."""
+        while not self.is_idle():
+            self.step()

@@ -1,0 +1,186 @@
+-- Every query of the SQLite journal. A line `-- name:` begins one; the comment below it says what for.
+-- Reads that may find many rows answer in one row of JSON: stepping row by row would hand the interpreter's lock over for each.
+
+-- name: insert_run
+-- Append rows of the log; the code repeats the placeholders for many rows at once.
+INSERT INTO run (position, instance, entity, id, before, events, hashes, turns, state, schema_id, revision, state_checksum,
+    checksum, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_instance
+-- Write a state that has no row of the log to stand in.
+INSERT INTO instance (number, entity, id, version, state, schema_id, revision, state_checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET version = excluded.version, state = excluded.state, schema_id = excluded.schema_id,
+    revision = excluded.revision, state_checksum = excluded.state_checksum
+WHERE excluded.version >= instance.version
+
+-- name: put_pending
+-- Add or replace pending entries; the code repeats the placeholders for many rows at once.
+INSERT OR REPLACE INTO pending (number, content, checksum)
+VALUES (?, ?, ?)
+
+-- name: delete_pending
+-- Forget pending entries by a JSON array of their numbers.
+DELETE FROM pending WHERE number IN (SELECT value FROM json_each(?))
+
+-- name: read_pending
+-- Everything pending, in order.
+SELECT number, content, checksum FROM pending ORDER BY number
+
+-- name: insert_catalog
+-- Append one catalog version.
+INSERT INTO catalog (version, content, checksum) VALUES (?, ?, ?)
+
+-- name: last_catalog
+-- The newest catalog version, 0 if there is none.
+SELECT coalesce(max(version), 0) FROM catalog
+
+-- name: read_catalogs
+-- The catalog versions above one.
+SELECT version, content, checksum FROM catalog WHERE version > ? ORDER BY version
+
+-- name: last_run
+-- Where the log ends, and its chain's value there.
+SELECT position, chain FROM run ORDER BY position DESC LIMIT 1
+
+-- name: last_instance
+-- The highest instance number, 0 if there is none.
+SELECT coalesce(max(number), 0) FROM instance
+
+-- name: indexed_position
+-- Up to where the log is indexed.
+SELECT value FROM meta WHERE name = 'indexed_position'
+
+-- name: index_commands
+-- Index the Commands of the rows in (?1, ?2], in the index's order.
+INSERT OR IGNORE INTO command_index (segment, hash, position)
+SELECT r.position >> 18, h.value, r.position FROM run AS r, json_each(r.hashes) AS h
+WHERE r.position > ?1 AND r.position <= ?2 ORDER BY 1, 2
+
+-- name: index_runs
+-- Index the rows with events in (?1, ?2], in the index's order.
+INSERT INTO run_index (segment, instance, before, position)
+SELECT position >> 18, instance, before, position FROM run
+WHERE position > ?1 AND position <= ?2 AND events > 0 ORDER BY 1, 2, 3
+
+-- name: index_instances
+-- Give each instance that begins in (?1, ?2] its row, unless a state that was written directly has made it.
+INSERT INTO instance (number, entity, id, version, state, schema_id, revision, state_checksum)
+SELECT instance, entity, id, 0, NULL, 0, '', 0 FROM run
+WHERE position > ?1 AND position <= ?2 AND id IS NOT NULL
+ON CONFLICT (number) DO NOTHING
+
+-- name: index_states
+-- Bring the instances to their latest state in (?1, ?2]; one written directly for the same or a later version stays.
+UPDATE instance SET version = r.before + r.events, state = r.state, schema_id = r.schema_id, revision = r.revision,
+    state_checksum = r.state_checksum
+FROM run AS r
+WHERE r.position IN (
+        SELECT max(position) FROM run
+        WHERE position > ?1 AND position <= ?2 AND events > 0 AND state IS NOT NULL GROUP BY instance)
+    AND instance.number = r.instance AND instance.version < r.before + r.events
+
+-- name: set_indexed_position
+-- Move the mark.
+UPDATE meta SET value = ? WHERE name = 'indexed_position'
+
+-- name: all_hashes
+-- The hash of every Command that is indexed.
+SELECT hash FROM command_index
+
+-- name: find_instances
+-- Instances by a JSON array of [entity, id]: place in the array, number, version, size and hex of the state unless it is big.
+SELECT json_group_array(json_array(w.key, i.number, i.version, length(i.state),
+    CASE WHEN length(i.state) <= 4096 THEN hex(i.state) END, i.schema_id, i.revision, i.state_checksum))
+FROM json_each(?) AS w CROSS JOIN instance AS i ON i.entity = w.value ->> 0 AND i.id = w.value ->> 1
+
+-- name: list_instances
+-- The same for a page of one Entity (?1) from ids above ?2, with the id in place of the place.
+SELECT json_group_array(json_array(id, number, version, length(state),
+    CASE WHEN length(state) <= 4096 THEN hex(state) END, schema_id, revision, state_checksum))
+FROM (SELECT * FROM instance WHERE entity = ?1 AND id > ?2 AND version > 0 ORDER BY id LIMIT ?3)
+
+-- name: instance_state
+-- One instance's state, however big.
+SELECT version, state, schema_id, revision, state_checksum FROM instance WHERE number = ?
+
+-- name: find_commands
+-- Positions of the rows that hold one of the hashes in the JSON array ?1, in segments 0 to ?2.
+WITH RECURSIVE s(segment) AS (SELECT 0 UNION ALL SELECT segment + 1 FROM s WHERE segment < ?2)
+SELECT json_group_array(c.position)
+FROM json_each(?1) AS w CROSS JOIN s CROSS JOIN command_index AS c ON c.segment = s.segment AND c.hash = w.value
+
+-- name: stream_segments
+-- In which of the segments 0 to ?2 the instance ?1 has rows with events: [segment, first before].
+WITH RECURSIVE s(segment) AS (SELECT 0 UNION ALL SELECT segment + 1 FROM s WHERE segment < ?2),
+    b(segment, before) AS (SELECT s.segment, (SELECT x.before FROM run_index AS x
+        WHERE x.segment = s.segment AND x.instance = ?1 ORDER BY x.before LIMIT 1) FROM s)
+SELECT json_group_array(json_array(segment, before)) FROM b WHERE before IS NOT NULL
+
+-- name: stream_positions
+-- Rows of instance ?2 in segment ?1, from the one that holds version ?3 + 1, at most ?4.
+SELECT json_group_array(position) FROM (
+    SELECT position FROM run_index
+    WHERE segment = ?1 AND instance = ?2 AND before >= coalesce((SELECT before FROM run_index
+        WHERE segment = ?1 AND instance = ?2 AND before <= ?3 ORDER BY before DESC LIMIT 1), ?3)
+    ORDER BY before LIMIT ?4)
+
+-- name: feed_positions
+-- At most ?3 positions in (?1, ?2].
+SELECT json_group_array(position) FROM (
+    SELECT position FROM run WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3)
+
+-- name: read_rows
+-- Rows of the log by a JSON array of positions, with the instance's name if it is indexed; turns as hex unless they are big.
+SELECT json_group_array(json_array(r.position, r.instance, coalesce(r.entity, ''), coalesce(r.id, ''), r.before, r.events,
+    CASE WHEN length(r.turns) <= 16384 THEN hex(r.turns) END, r.state_checksum, r.checksum, i.entity, i.id))
+FROM json_each(?) AS w CROSS JOIN run AS r ON r.position = w.value LEFT JOIN instance AS i ON i.number = r.instance
+
+-- name: row_turns
+-- One row's turns, however big.
+SELECT turns FROM run WHERE position = ?
+
+-- name: audit_runs
+-- Every row of the log in order.
+SELECT position, instance, coalesce(entity, ''), coalesce(id, ''), before, events, hashes, turns, state, schema_id, revision,
+    state_checksum, checksum, chain FROM run WHERE position > ? ORDER BY position
+
+-- name: audit_instances
+-- Every row of the log by instance, beside that instance's row.
+SELECT r.instance, r.position, r.before, r.events, r.entity, r.id, r.state_checksum, r.schema_id, r.revision,
+    i.entity, i.id, i.version, i.state_checksum, i.schema_id, i.revision
+FROM run AS r LEFT JOIN instance AS i ON i.number = r.instance ORDER BY r.instance, r.position
+
+-- name: audit_states
+-- Every instance's state.
+SELECT number, entity, id, version, state, schema_id, revision, state_checksum FROM instance
+
+-- name: audit_strays
+-- Instances without any row of the log.
+SELECT number FROM instance AS i WHERE NOT EXISTS (SELECT 1 FROM run WHERE instance = i.number AND id = i.id)
+
+-- name: audit_missing_commands
+-- Rows whose Commands are not all indexed.
+SELECT DISTINCT r.position FROM run AS r, json_each(r.hashes) AS h WHERE NOT EXISTS (
+    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 18 AND c.hash = h.value AND c.position = r.position)
+
+-- name: audit_stray_commands
+-- Indexed Commands that are not in their row.
+SELECT c.position FROM command_index AS c WHERE NOT EXISTS (
+    SELECT 1 FROM run AS r, json_each(r.hashes) AS h WHERE r.position = c.position AND h.value = c.hash)
+
+-- name: audit_missing_runs
+-- Rows with events that are not indexed.
+SELECT r.position FROM run AS r WHERE r.events > 0 AND NOT EXISTS (
+    SELECT 1 FROM run_index AS x WHERE x.segment = r.position >> 18 AND x.instance = r.instance AND x.before = r.before
+        AND x.position = r.position)
+
+-- name: audit_stray_runs
+-- Indexed rows that are not like that.
+SELECT x.position FROM run_index AS x LEFT JOIN run AS r ON r.position = x.position
+WHERE r.position IS NULL OR r.instance <> x.instance OR r.before <> x.before OR r.events = 0
+
+-- name: audit_repeated
+-- Rows that share a Command's hash.
+SELECT hash, json_group_array(position) FROM command_index GROUP BY hash HAVING count(*) > 1

@@ -1,0 +1,202 @@
+"""The reader's thread, and what is asked of it. Each question looks into the tail first, then on disk: never the other way round,
+for what leaves the tail is on disk before. Changes nothing."""
+
+import asyncio
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar, cast
+
+import apsw
+import msgspec
+
+from evento.errors import JournalCorrupt, JournalError
+from evento.journal.base import CommandRef
+from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
+from evento.journal.sqlite.jobs import Call, Jobs, Stop, answer, take
+from evento.journal.sqlite.layout import content_checksum, decode_pending
+from evento.journal.sqlite.rows import Row, find_heads, json_of, list_heads, load_state, numbers, read_rows
+from evento.journal.sqlite.tail import Head, Tail, View
+from evento.model.command import Pending, State, Turn
+from evento.model.keys import EntityKey
+
+SEGMENT_BITS = 18  # as in queries.sql
+T = TypeVar("T")
+
+
+class Reader:
+    """The thread that reads one file."""
+
+    def __init__(self, path: Path, tail: Tail) -> None:
+        self._path = path
+        self._tail = tail
+        self._queries = load_queries()
+        self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
+        self._thread = Thread(target=self._run, name=f"journal-reader-{path.name}", daemon=True)
+        self._process = os.getpid()
+        self._connection: apsw.Connection
+
+    async def start(self) -> None:
+        """Start the thread and connect. Raises JournalError."""
+        self._thread.start()
+        await self.call(self._connect)
+
+    async def stop(self) -> None:
+        """End the thread; what waits is answered first."""
+        self._jobs.put(Stop())
+        await asyncio.to_thread(self._thread.join)
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a function on the thread. Raises JournalError."""
+        if self._process != os.getpid():
+            raise JournalError("this process was forked from the one that opened the journal; it must not use it")
+        if not self._thread.is_alive():
+            raise JournalError("the journal is closed")
+        future = asyncio.get_running_loop().create_future()
+        self._jobs.put(Call(function, future))
+        return cast("T", await future)
+
+    def _run(self) -> None:
+        stopped = False
+        while not stopped:
+            for job in take(self._jobs, None):
+                if isinstance(job, Call):
+                    answer([(job.future, _attempt(job.function))])
+                else:
+                    stopped = True
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
+    def _connect(self) -> None:
+        self._connection = connect_reader(self._path)
+
+    # ---------------------------------------------------------------- questions, on the thread
+    def states(self, keys: Sequence[EntityKey]) -> dict[EntityKey, State]:
+        """Return the stored states, wherever they are."""
+        epoch, heads = self._tail.epoch, {key: self._tail.find(key) for key in keys}
+        missing = [key for key, head in heads.items() if head is None]
+        if missing:
+            found = find_heads(self._connection, self._queries, missing)
+            self._tail.remember(found, epoch)
+            heads.update(found)
+        return {key: self._state(key, head) for key, head in heads.items() if head is not None and head.version > 0}
+
+    def turns(self, view: View, wanted: Mapping[CommandRef, int]) -> dict[CommandRef, Turn]:
+        """Return the turns of Commands, which come with their hashes."""
+        positions: set[int] = set()
+        on_disk: list[int] = []
+        for number in wanted.values():
+            recent = [place for generation in view.unindexed for place in generation.commands.get(number, ())]
+            positions.update(recent)
+            if not recent:
+                on_disk.append(number)
+        if on_disk:
+            values = (json_of(on_disk), view.published >> SEGMENT_BITS)
+            positions.update(numbers(self._connection, self._queries["find_commands"], values))
+        found: dict[CommandRef, Turn] = {}
+        for row in self._rows(view, sorted(positions)):
+            for turn in row.turns:
+                ref = CommandRef(key=row.key, command_id=turn.command.id)
+                if ref in wanted:
+                    found[ref] = turn
+        return found
+
+    def stream(self, view: View, key: EntityKey, after: int, limit: int) -> list[Turn]:
+        """Return turns with events after a version, as many as are needed for `limit` events."""
+        turns: list[Turn] = []
+        head = self._tail.find(key) or find_heads(self._connection, self._queries, [key]).get(key)
+        if head is None or limit <= 0:
+            return turns
+        events = 0
+        for row in self._stream_rows(view, head.number, after, limit):
+            for turn in row.turns:
+                if turn.version > after and turn.events and events < limit:
+                    turns.append(turn)
+                    events += len(turn.events)
+            if events >= limit:
+                break
+        return turns
+
+    def feed(self, view: View, after: int, limit: int) -> list[Row]:
+        """Return rows above a position, with about `limit` turns."""
+        rows: list[Row] = []
+        turns = 0
+        while turns < limit:
+            values = (after, view.published, limit - turns)
+            positions = numbers(self._connection, self._queries["feed_positions"], values)
+            if not positions:
+                break
+            for row in self._rows(view, positions):
+                rows.append(row)
+                turns += len(row.turns)
+                after = row.position
+                if turns >= limit:
+                    break
+        return rows
+
+    def instances(self, view: View, above: EntityKey, limit: int) -> list[tuple[EntityKey, State]]:
+        """Return instances of one Entity with ids above that of `above`."""
+        heads: dict[EntityKey, Head] = {}
+        for generation in reversed(view.unindexed):
+            recent = [item for item in list(generation.heads.items()) if item[0][:2] == above[:2] and item[0].id > above.id]
+            heads.update(item for item in recent if item[1].version > 0)
+        for key, head in list_heads(self._connection, self._queries, above, limit).items():
+            newer = heads.get(key)
+            if newer is None or newer.version <= head.version:
+                heads[key] = head
+        return [(key, self._state(key, heads[key])) for key in sorted(heads)[:limit]]
+
+    def pending(self) -> list[Pending]:
+        """Return everything pending, in order."""
+        entries: list[Pending] = []
+        for number, content, checksum in self._connection.execute(self._queries["read_pending"]):
+            if checksum != content_checksum(number, content):
+                raise JournalCorrupt(f"pending entry {number} contradicts its checksum", number=number)
+            entries.append(decode_pending(number, content))
+        return entries
+
+    def catalogs(self, after: int) -> list[tuple[int, bytes]]:
+        """Return the catalog versions above one."""
+        versions: list[tuple[int, bytes]] = []
+        for version, content, checksum in self._connection.execute(self._queries["read_catalogs"], (after,)):
+            if checksum != content_checksum(version, content):
+                raise JournalCorrupt(f"catalog version {version} contradicts its checksum", version=version)
+            versions.append((version, content))
+        return versions
+
+    def _state(self, key: EntityKey, head: Head) -> State:
+        return head.state or load_state(self._connection, self._queries, key, head.number)
+
+    def _rows(self, view: View, positions: Sequence[int]) -> Iterator[Row]:
+        return read_rows(self._connection, self._queries, positions, view.name_of)
+
+    def _stream_rows(self, view: View, number: int, after: int, limit: int) -> Iterator[Row]:
+        places = [place for generation in reversed(view.unindexed) for place in generation.runs.get(number, ())]
+        last = 0
+        for positions in self._indexed(view, number, after, limit):
+            last = positions[-1] if positions else last
+            yield from self._rows(view, positions)
+        first = max(0, bisect_right(places, after, key=lambda place: place[0]) - 1)
+        recent = [position for _, position in places[first:] if position > last]
+        yield from self._rows(view, recent[:limit])
+
+    def _indexed(self, view: View, number: int, after: int, limit: int) -> Iterator[list[int]]:
+        values = (number, view.published >> SEGMENT_BITS)
+        text = cast("str", one(self._connection, self._queries["stream_segments"], values))
+        segments = msgspec.json.decode(text, type=list[tuple[int, int]])
+        first = max(0, bisect_right(segments, after, key=lambda segment: segment[1]) - 1)
+        for segment, _ in segments[first:]:
+            yield numbers(self._connection, self._queries["stream_positions"], (segment, number, after, limit))
+
+
+def _attempt(function: Callable[[], object]) -> object:
+    """Return the function's result, or the JournalError it failed with."""
+    try:
+        with translated():
+            return function()
+    except JournalError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  a thread that dies in silence would let everybody wait for ever
+        return JournalError(f"the journal's reader failed: {error!r}")

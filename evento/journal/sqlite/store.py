@@ -1,0 +1,116 @@
+"""The file as the writer's thread knows it: commits, index rounds, and what is kept in memory beside them.
+
+Everything here runs on one thread. It knows neither the event loop nor who waits for an answer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from evento.errors import JournalCorrupt
+from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, connect_writer, load_queries, one
+from evento.journal.sqlite.filters import CommandFilter
+from evento.journal.sqlite.group import Ends, Group
+from evento.journal.sqlite.indexing import Rounds, index_chunk
+from evento.journal.sqlite.layout import EncodedRun, content_checksum, encode_pending
+from evento.journal.sqlite.rows import find_heads
+from evento.journal.sqlite.tail import Head, Tail
+from evento.model.command import Pending
+from evento.model.keys import EntityKey
+from evento.model.transition import Appended, Conflict, Transition
+
+FILL_HASHES = 50_000  # read at a time to fill the filter
+
+
+class Store:
+    """The open file with its one connection that writes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and bring its indexes up to date. Raises JournalError, apsw.Error."""
+        self._connection = connect_writer(path)
+        self._queries = load_queries()
+        self._insert_runs = ChunkedInsert(self._queries["insert_run"])
+        self._put_instances = ChunkedInsert(self._queries["put_instance"])
+        self._put_pending = ChunkedInsert(self._queries["put_pending"])
+        try:
+            self._ends = self._recover()
+            self.tail = Tail(self._ends.position)
+            self.filter = self._filled_filter()
+        except BaseException:
+            self._connection.close()
+            raise
+        self.rounds = Rounds(self._connection, self._queries, self.tail)
+
+    def commit(self, transitions: Sequence[tuple[Transition, list[EncodedRun]]]) -> list[Appended | Conflict]:
+        """Make transitions durable by one commit, and say of each what became of it. Raises apsw.Error: then use it no more."""
+        group = Group(self._ends, self._finder([transition for transition, _ in transitions]))
+        results = [group.add(transition, encoded) for transition, encoded in transitions]
+        if not group.is_empty():
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._insert_runs(self._connection, group.rows)
+            self._put_instances(self._connection, group.direct_rows())
+            self._write_pending(group.pending())
+            self._connection.execute("COMMIT")
+            self._ends = group.ends
+            self.filter.add(group.publish(self.tail.current))
+            self.tail.publish(self._ends.position)
+        return results
+
+    def append_catalog(self, version: int, content: bytes) -> bool:
+        """Make one catalog version durable, if it is the next one."""
+        if version != one(self._connection, self._queries["last_catalog"]) + 1:
+            return False
+        self._connection.execute(self._queries["insert_catalog"], (version, content, content_checksum(version, content)))
+        return True
+
+    def close(self) -> None:
+        """Close the file; an open commit is rolled back."""
+        self._connection.close()
+
+    def _recover(self) -> Ends:
+        last = self._connection.execute(self._queries["last_run"]).fetchone()
+        position, chain = (int(last[0]), int(last[1])) if last else (0, 0)
+        indexed = one(self._connection, self._queries["indexed_position"])
+        if indexed > position:
+            raise JournalCorrupt(f"the log ends at position {position}, but was indexed up to {indexed}: its end is lost")
+        while index_chunk(self._connection, self._queries, position) < position:
+            pass
+        return Ends(position=position, chain=chain, instance=one(self._connection, self._queries["last_instance"]))
+
+    def _filled_filter(self) -> CommandFilter:
+        known = CommandFilter()
+        hashes: list[int] = []
+        for (number,) in self._connection.execute(self._queries["all_hashes"]):
+            hashes.append(number)
+            if len(hashes) == FILL_HASHES:
+                known.add(hashes)
+                hashes.clear()
+        known.add(hashes)
+        return known
+
+    def _finder(self, transitions: Sequence[Transition]) -> Callable[[EntityKey], Head | None]:
+        """Return how to find a head, after reading those from disk that are not in memory, all at once."""
+        find = self.tail.find
+        wanted = dict.fromkeys(key for transition in transitions for key in _keys(transition) if find(key) is None)
+        if not wanted:
+            return find
+        found = find_heads(self._connection, self._queries, list(wanted))
+        return lambda key: find(key) or found.get(key)
+
+    def _write_pending(self, pending: Mapping[int, Pending | None]) -> None:
+        entries: list[SqlValue] = []
+        gone: list[int] = []
+        for number, entry in pending.items():
+            if entry is None:
+                gone.append(number)
+            else:
+                content = encode_pending(entry)
+                entries += (number, content, content_checksum(number, content))
+        self._put_pending(self._connection, entries)
+        if gone:
+            self._connection.execute(self._queries["delete_pending"], (msgspec.json.encode(gone).decode(),))
+
+
+def _keys(transition: Transition) -> list[EntityKey]:
+    return [run.key for run in transition.runs] + [key for key, _ in transition.states]

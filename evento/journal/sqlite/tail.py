@@ -1,0 +1,129 @@
+"""What was committed and is not indexed yet, and the newest states, in memory: generations of small dicts. Knows no SQL.
+
+The writer's thread changes the newest generation and replaces `view`; everybody else takes `view` once and looks there first,
+then on disk. Whatever has left the view by then was in the indexes before.
+"""
+
+from threading import Lock
+
+from msgspec import Struct
+
+from evento.model.command import State
+from evento.model.keys import EntityKey
+
+ROUND_RUNS = 20_000  # a generation of this many runs is due to be indexed
+ROUND_BYTES = 8 * 1024 * 1024  # or of this many bytes of states
+CACHE_HEADS_MAX = 8_192
+
+
+class Head(Struct, frozen=True, gc=False):
+    """Where an instance stands. `state` is None when it is in the file's table, or when there is none (version 0)."""
+
+    number: int
+    version: int
+    state: State | None
+
+
+class Generation:
+    """The runs between two index rounds."""
+
+    def __init__(self) -> None:
+        self.heads: dict[EntityKey, Head] = {}
+        self.names: dict[int, EntityKey] = {}  # of instances that begin here
+        self.runs: dict[int, list[tuple[int, int]]] = {}  # by instance number: (before, position) of runs with events
+        self.commands: dict[int, tuple[int, ...]] = {}  # by hash: positions
+        self.count = 0
+        self.bytes = 0
+        self.last = 0  # position of its last run
+
+    def is_due(self) -> bool:
+        """Return whether it is large enough to be indexed."""
+        return self.count >= ROUND_RUNS or self.bytes >= ROUND_BYTES
+
+
+class View(Struct, frozen=True):
+    """The generations, newest first: `unindexed` ones count for everything, all of them for heads."""
+
+    unindexed: tuple[Generation, ...]
+    heads: tuple[dict[EntityKey, Head], ...]
+    published: int  # nobody is shown a row behind this position
+
+    def name_of(self, number: int) -> EntityKey | None:
+        """Return which instance has a number, if its beginning is not indexed."""
+        for generation in self.unindexed:
+            key = generation.names.get(number)
+            if key is not None:
+                return key
+        return None
+
+
+class Tail:
+    """The generations and a small cache of heads read from disk."""
+
+    def __init__(self, position: int) -> None:
+        self.current = Generation()
+        self.frozen: Generation | None = None
+        self.position = position
+        self._recent = Generation()
+        self._cache: dict[EntityKey, Head] = {}
+        self._epoch = 0
+        self._lock = Lock()
+        self._refresh()
+
+    @property
+    def epoch(self) -> int:
+        """Return a number that changes when a head that was read before may be out of date."""
+        return self._epoch
+
+    def find(self, key: EntityKey) -> Head | None:
+        """Return where an instance stands, if that is in memory."""
+        for heads in self.view.heads:
+            head = heads.get(key)
+            if head is not None:
+                return head
+        return None
+
+    def publish(self, position: int) -> None:
+        """Show everybody what the writer has put into `current`, up to `position`."""
+        self.position = self.current.last = position
+        self._refresh()
+
+    def freeze(self) -> Generation:
+        """Begin a new generation, and return the one to be indexed."""
+        if self.frozen is None:
+            self.frozen, self.current = self.current, Generation()
+            self.current.last = self.position
+            self._refresh()
+        return self.frozen
+
+    def drop(self) -> None:
+        """Forget the frozen generation, which is indexed now; its heads stay for a while as a cache."""
+        frozen, self.frozen = self.frozen, None
+        if frozen is None:
+            return
+        recent = Generation()
+        small = len(self._recent.heads) + len(frozen.heads) <= ROUND_RUNS and self._recent.bytes + frozen.bytes <= ROUND_BYTES
+        if small:
+            recent.heads = {**self._recent.heads, **frozen.heads}
+            recent.bytes = self._recent.bytes + frozen.bytes
+        elif frozen.bytes <= ROUND_BYTES * 2:
+            recent.heads, recent.bytes = frozen.heads, frozen.bytes
+        self._recent = recent
+        with self._lock:
+            if not small:
+                self._epoch += 1
+                self._cache = {}
+            self._refresh()
+
+    def remember(self, heads: dict[EntityKey, Head], epoch: int) -> None:
+        """Cache heads that were read from disk after `epoch` was asked for."""
+        with self._lock:
+            if epoch == self._epoch:
+                if len(self._cache) + len(heads) > CACHE_HEADS_MAX:
+                    self._cache.clear()
+                self._cache.update(heads)
+
+    def _refresh(self) -> None:
+        unindexed = (self.current,) if self.frozen is None else (self.current, self.frozen)
+        heads = (*(generation.heads for generation in unindexed), self._recent.heads, self._cache)
+        self.view = View(unindexed=unindexed, heads=heads, published=self.position)
