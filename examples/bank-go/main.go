@@ -221,7 +221,7 @@ func discover() map[string]any {
 	served, happen := []map[string]any{}, []map[string]any{}
 	for i, name := range commands {
 		served = append(served, map[string]any{
-			"name": name, "schema": texts[name], "events": facts[i : i+1], "rejections": rejections[i : i+1],
+			"name": name, "schema": texts[name], "events": events[i : i+1], "rejections": []string{rejection},
 		})
 	}
 	for _, name := range events {

@@ -5,71 +5,88 @@ import (
 	"slices"
 )
 
-// savings is the state of one account; nil stands for an account that does not exist yet.
+// savings is the state of one account; nil stands for an account of which nothing is known yet.
 type savings struct {
 	Owner   string   `avro:"owner"`
 	Balance *big.Rat `avro:"balance"`
-	Closed  bool     `avro:"closed"`
+	Status  string   `avro:"status"`
 }
 
 // fact has the fields of all Commands and events together; the codec takes those that a schema names.
 type fact struct {
 	Owner  string   `avro:"owner"`
 	Amount *big.Rat `avro:"amount"`
-	Rate   *big.Rat `avro:"rate"`
+	Rate   *big.Rat `avro:"rate_percent"`
 	Reason string   `avro:"reason"`
 }
 
-// commands, the events that each may end in, and its rejections.
+// commands, and for each the event that it ends in unless it is rejected.
 var (
-	commands   = []string{"OpenSavings", "ReceiveDeposit", "WithdrawCash", "CreditInterest", "CloseSavings"}
-	facts      = []string{"SavingsOpened", "DepositReceived", "CashWithdrawn", "InterestCredited", "SavingsClosed"}
-	rejections = []string{"SavingsOpeningRejected", "DepositRejected", "WithdrawalRejected", "InterestRejected", "SavingsClosingRejected"}
-	events     = slices.Concat(facts, rejections)
+	commands = []string{"OpenSavings", "ReceiveDeposit", "WithdrawCash", "CreditInterest", "CloseSavings"}
+	events   = []string{"SavingsOpened", "SavingsDeposited", "SavingsWithdrawn", "InterestCredited", "SavingsClosed", rejection}
 )
 
-// handle decides what becomes of a Command: an event of this name, or a rejection.
-func handle(command string, c fact, s *savings) (string, fact) {
-	i := slices.Index(commands, command)
-	reject := func(reason string) (string, fact) {
-		c.Reason = reason
-		return rejections[i], c
+const rejection = "SavingsRejected"
+
+// handle decides what becomes of a Command.
+func handle(command string, c fact, s *savings) (event string, e fact) {
+	if reason := refusal(command, c, s); reason != "" {
+		return rejection, fact{Reason: reason}
+	}
+	if command == "CreditInterest" {
+		c.Amount = roundedCents(new(big.Rat).Mul(s.Balance, c.Rate)) // percent of units: cents
+	}
+	return events[slices.Index(commands, command)], c
+}
+
+func refusal(command string, c fact, s *savings) string {
+	status := "NEW"
+	if s != nil {
+		status = s.Status
 	}
 	switch {
-	case command == "OpenSavings" && s != nil:
-		return reject("already open")
+	case command == "OpenSavings" && status == "NEW":
+		return ""
+	case status == "CLOSED":
+		return "CLOSED"
 	case command == "OpenSavings":
-	case s == nil:
-		return reject("not open")
-	case s.Closed:
-		return reject("closed")
+		return "ALREADY_OPEN"
+	case status == "NEW":
+		return "NOT_OPEN"
+	case c.Amount != nil && c.Amount.Sign() <= 0, c.Rate != nil && c.Rate.Sign() <= 0:
+		return "NOT_POSITIVE"
 	case command == "WithdrawCash" && s.Balance.Cmp(c.Amount) < 0:
-		return reject("insufficient funds")
-	case command == "CreditInterest":
-		c.Amount = cents(new(big.Rat).Mul(s.Balance, c.Rate))
+		return "INSUFFICIENT_FUNDS"
 	case command == "CloseSavings" && s.Balance.Sign() != 0:
-		return reject("balance is not zero")
+		return "NOT_EMPTY"
 	}
-	return facts[i], c
+	return ""
 }
 
-// apply evolves the account by what happened; it changes nothing in place, and a rejection changes nothing at all.
+// apply evolves an account by what happened. It changes nothing in place: a Command that fails leaves the account as it was.
 func apply(event string, e fact, s *savings) *savings {
+	after := savings{Balance: new(big.Rat), Status: "NEW"}
+	if s != nil {
+		after = *s
+	}
 	switch event {
 	case "SavingsOpened":
-		return &savings{Owner: e.Owner, Balance: new(big.Rat)}
-	case "DepositReceived", "InterestCredited":
-		return &savings{s.Owner, new(big.Rat).Add(s.Balance, e.Amount), s.Closed}
-	case "CashWithdrawn":
-		return &savings{s.Owner, new(big.Rat).Sub(s.Balance, e.Amount), s.Closed}
+		after.Owner, after.Status = e.Owner, "OPEN"
+	case "SavingsDeposited", "InterestCredited":
+		after.Balance = new(big.Rat).Add(after.Balance, e.Amount)
+	case "SavingsWithdrawn":
+		after.Balance = new(big.Rat).Sub(after.Balance, e.Amount)
 	case "SavingsClosed":
-		return &savings{s.Owner, s.Balance, true}
+		after.Status = "CLOSED"
 	}
-	return s
+	return &after
 }
 
-// cents rounds to two places, half away from zero.
-func cents(amount *big.Rat) *big.Rat {
-	rounded, _ := new(big.Rat).SetString(amount.FloatString(2))
-	return rounded
+// roundedCents rounds a positive number of cents to a whole one, halves to the even one.
+func roundedCents(cents *big.Rat) *big.Rat {
+	whole, rest := new(big.Int).QuoRem(cents.Num(), cents.Denom(), new(big.Int))
+	if half := rest.Lsh(rest, 1).Cmp(cents.Denom()); half > 0 || half == 0 && whole.Bit(0) == 1 {
+		whole.Add(whole, big.NewInt(1))
+	}
+	return new(big.Rat).SetFrac(whole, big.NewInt(100))
 }
