@@ -4,7 +4,7 @@ from typing import Any
 
 from evento.sdk.compound import Mapping, Record, Sequence, Union
 from evento.sdk.errors import DeclarationError
-from evento.sdk.kinds import Choice, Kind
+from evento.sdk.kinds import Choice, Kind, Scope
 
 
 def adopt(record: Record, schema: Any) -> None:
@@ -26,9 +26,9 @@ def _adopt(kind: Kind | None, schema: Any, path: str, named: dict[str, Any]) -> 
     elif isinstance(kind, Mapping) and _type_of(schema) == "map":
         _adopt(kind.value, schema["values"], f"{path}{{}}", named)
     elif isinstance(kind, Choice) and _type_of(schema) == "enum":
-        if list(schema["symbols"]) != kind.schema(set())["symbols"]:
+        if list(schema["symbols"]) != kind.schema(Scope())["symbols"]:
             raise DeclarationError(f"{path}: the schema's symbols are {schema['symbols']}")
-    elif _essence(kind.schema(set()) if kind else "null") != _essence(schema):
+    elif _essence(kind.schema(Scope()) if kind else "null") != _essence(schema):
         raise DeclarationError(f"{path}: the schema has {schema!r}, the class {kind.label if kind else None}")
 
 
@@ -38,9 +38,8 @@ def _adopt_record(record: Record, schema: Any, path: str, named: dict[str, Any])
     mine = {field.name: field for field in record.fields}
     theirs = [field["name"] for field in schema["fields"]]
     if set(mine) != set(theirs):
-        raise DeclarationError(
-            f"{path}: fields only in the class: {sorted(mine.keys() - set(theirs))}, only in the schema: {sorted(set(theirs) - mine.keys())}"
-        )
+        ours, its = sorted(mine.keys() - set(theirs)), sorted(set(theirs) - mine.keys())
+        raise DeclarationError(f"{path}: fields only in the class: {ours}, only in the schema: {its}")
     record.fields = [mine[name] for name in theirs]
     for field in schema["fields"]:
         _adopt(mine[field["name"]].kind, field["type"], f"{path}.{field['name']}", named)

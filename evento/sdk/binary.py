@@ -72,12 +72,12 @@ def read_block(source: bytes, position: int) -> tuple[int, int]:
 
 
 def decimal_bytes(value: Decimal, scale: int, bound: int) -> bytes:
-    """Return the unscaled value, big-endian. Raises ValueError if it has more digits than `bound` or after the point than `scale`."""
+    """Return the unscaled value, big-endian. Raises ValueError if it is not below `bound`, or has more than `scale` decimals."""
     scaled = _WIDE.scaleb(value, scale)
     unscaled = int(scaled)
     if unscaled != scaled or not -bound < unscaled < bound:
         raise ValueError("too many digits")
-    return unscaled.to_bytes((unscaled.bit_length() + 8) >> 3, "big", signed=True)
+    return unscaled.to_bytes(((unscaled if unscaled >= 0 else ~unscaled).bit_length() + 8) >> 3, "big", signed=True)
 
 
 def datetime_micros(value: datetime) -> int:
@@ -140,6 +140,7 @@ CONSTANTS: dict[str, Any] = {
     "wide_scaleb": _WIDE.scaleb,
     "wide_multiply": _WIDE.multiply,
     "from_bytes": int.from_bytes,
+    "NAN": float("nan"),
     "join": b"".join,
     "Decimal": Decimal,
     "UTC": UTC,

@@ -119,7 +119,7 @@ class EntityCalls:
                     result = command.handle(*arguments)
                     if command.is_async:
                         result = await result
-                except Exception as error:  # noqa: BLE001  # whatever user code raises is this item's failure, nobody else's
+                except Exception as error:  # whatever user code raises is this item's failure, nobody else's
                     raise ItemFailed("handler-failed", describe(error)) from error
                 facts = self._accept(command, result)
                 if applies:
@@ -131,7 +131,9 @@ class EntityCalls:
                     out.payloads.append(payload)
                 out.counts.append(len(facts))
         except ItemFailed as error:
-            work = [(self._event(index), payload) for index, payload in zip(out.event_types[start:], out.payloads[start:], strict=True)]
+            work = [
+                (self._event(index), payload) for index, payload in zip(out.event_types[start:], out.payloads[start:], strict=True)
+            ]
             self._stop(instance, at - first, error, out, work if applies else ())
             return
         out.done.append(last - first)
@@ -158,13 +160,18 @@ class EntityCalls:
     def _unexpected(self, command: Command, fact: Any) -> ItemFailed:
         if any(event.cls is fact.__class__ for event in self._entity.events.values()):
             return ItemFailed("undeclared-event", f"{command.name} does not declare {fact.__class__.__name__}")
-        return ItemFailed("invalid-result", f"{command.name} returned a {fact.__class__.__name__}, which is no event of this Entity")
+        return ItemFailed(
+            "invalid-result", f"{command.name} returned a {fact.__class__.__name__}, which is no event of this Entity"
+        )
 
     # ---------------------------------------------------------------- apply
     def _apply(self, call: dict[str, Any], events: list[Event | None], instance: Instance, out: Columns) -> None:
         """Fold one instance's events into its state; stop at the first that fails."""
         _, _, before, first, last = instance
-        work = [(events[index], payload) for index, payload in zip(call["item_types"][first:last], call["payloads"][first:last], strict=True)]
+        work = [
+            (events[index], payload)
+            for index, payload in zip(call["item_types"][first:last], call["payloads"][first:last], strict=True)
+        ]
         done = 0
         try:
             state = self._state(before)

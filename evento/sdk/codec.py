@@ -19,7 +19,17 @@ from evento.sdk.kinds import Kind
 from evento.sdk.source import Source
 
 # What generated code and fastavro raise on values or bytes that do not fit, a dataclass's own __post_init__ included.
-_MISFITS = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, TypeError, ValueError, struct.error)
+_MISFITS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The kinds that are made of other kinds: records, unions, arrays, maps."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 from evento.sdk.binary import length_bytes
-from evento.sdk.kinds import Json, Kind, read_size, sized
+from evento.sdk.kinds import Json, Kind, Scope, read_size, sized
 from evento.sdk.source import Source
 
 
@@ -20,9 +21,9 @@ class Field:
     kind: Kind
     default: Any = NoDefault
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         """Return the field as it stands in its record's schema."""
-        schema: Json = {"name": self.name, "type": self.kind.schema(seen)}
+        schema: Json = {"name": self.name, "type": self.kind.schema(scope)}
         if self.default is not NoDefault:
             schema["default"] = self.kind.json(self.default)
         return schema
@@ -36,24 +37,18 @@ class Record(Kind):
     name: str
     namespace: str
     doc: str = ""
-    fields: list[Field] = field(default_factory=list)
+    fields: list[Field] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.label = self.cls.__name__
 
-    def schema(self, seen: set[str]) -> Json:
-        full_name = f"{self.namespace}.{self.name}"
-        if full_name in seen:
-            return full_name
-        seen.add(full_name)
-        doc = {"doc": self.doc} if self.doc else {}
-        return {
-            "type": "record",
-            "name": self.name,
-            "namespace": self.namespace,
-            **doc,
-            "fields": [field.schema(seen) for field in self.fields],
-        }
+    def schema(self, scope: Scope) -> Json:
+        reference = scope.reference(self.namespace, self.name)
+        if reference:
+            return reference
+        inner = scope.inside(self.namespace)
+        head = scope.head("record", self.namespace, self.name, self.doc)
+        return {**head, "fields": [field.schema(inner) for field in self.fields]}
 
     def json(self, value: Any) -> Json:
         return {field.name: field.kind.json(getattr(value, field.name)) for field in self.fields}
@@ -84,7 +79,7 @@ def _dict_giver(cls: type) -> Any:
 
     None if the constructor does more than to set the fields, or if there is no dict.
     """
-    if hasattr(cls, "__post_init__") or cls.__new__ is not object.__new__ or "__init__" not in vars(cls):
+    if hasattr(cls, "__post_init__") or getattr(cls, "__new__", None) is not object.__new__ or "__init__" not in vars(cls):
         return None
     if not cls.__dataclass_params__.init:  # type: ignore[attr-defined]
         return None
@@ -102,8 +97,8 @@ class Union(Kind):
         """Move the branch of `value` to the front: Avro wants a default to be of the first branch."""
         self.branches.sort(key=lambda branch: branch[0] is not type(value))
 
-    def schema(self, seen: set[str]) -> Json:
-        return [kind.schema(seen) if kind else "null" for _, kind in self.branches]
+    def schema(self, scope: Scope) -> Json:
+        return [kind.schema(scope) if kind else "null" for _, kind in self.branches]
 
     def json(self, value: Any) -> Json:
         kind = next((kind for cls, kind in self.branches if cls is type(value)), None)
@@ -150,8 +145,8 @@ class Sequence(Kind):
         self._cls, self.item = cls, item
         self.label = f"{cls.__name__} of {item.label}"
 
-    def schema(self, seen: set[str]) -> Json:
-        return {"type": "array", "items": self.item.schema(seen)}
+    def schema(self, scope: Scope) -> Json:
+        return {"type": "array", "items": self.item.schema(scope)}
 
     def json(self, value: Any) -> Json:
         return [self.item.json(item) for item in value]
@@ -190,8 +185,8 @@ class Mapping(Kind):
         self.value = value
         self.label = f"dict of {value.label}"
 
-    def schema(self, seen: set[str]) -> Json:
-        return {"type": "map", "values": self.value.schema(seen)}
+    def schema(self, scope: Scope) -> Json:
+        return {"type": "map", "values": self.value.schema(scope)}
 
     def json(self, value: Any) -> Json:
         return {key: self.value.json(item) for key, item in value.items()}

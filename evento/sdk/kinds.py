@@ -4,15 +4,44 @@ Knows nothing of annotations (`types.py`) and nothing of whole codecs (`codec.py
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from evento.sdk.binary import date_days, datetime_micros, decimal_bytes, length_bytes, time_micros
 from evento.sdk.source import Source
 
 Json = Any
+
+
+class Scope:
+    """Where in a schema text a type stands: inside which namespace, and after the definitions of which names.
+
+    Names are written as short as they can be, as the platform's own normal form has them.
+    """
+
+    def __init__(self, space: str = "", defined: set[str] | None = None) -> None:
+        self._space = space
+        self._defined: set[str] = set() if defined is None else defined
+
+    def reference(self, namespace: str, name: str) -> str | None:
+        """Return how to name the type if it is defined already; otherwise it is from now on."""
+        full = f"{namespace}.{name}"
+        if full not in self._defined:
+            self._defined.add(full)
+            return None
+        return name if namespace == self._space else full
+
+    def head(self, kind: str, namespace: str, name: str, doc: str) -> dict[str, Json]:
+        """Return the beginning of a definition."""
+        space = {"namespace": namespace} if namespace != self._space else {}
+        return {"type": kind, "name": name, **space, **({"doc": doc} if doc else {})}
+
+    def inside(self, namespace: str) -> "Scope":
+        """Return the scope inside a definition of that namespace."""
+        return Scope(namespace, self._defined)
 
 
 class Kind(ABC):
@@ -26,8 +55,8 @@ class Kind(ABC):
     label: str  # what a person calls it, for messages
 
     @abstractmethod
-    def schema(self, seen: set[str]) -> Json:
-        """Return the Avro schema; a named type that is in `seen` is only named."""
+    def schema(self, scope: Scope) -> Json:
+        """Return the Avro schema as it stands in `scope`."""
 
     def json(self, value: Any) -> Json:
         """Return `value` as the JSON of a default."""
@@ -91,7 +120,7 @@ def sized(out: Source, piece: str) -> list[str]:
 class Text(Kind):
     label = "str"
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return "string"
 
     def encode(self, out: Source, x: str) -> list[str]:
@@ -108,7 +137,7 @@ class Text(Kind):
 class Bytes(Kind):
     label = "bytes"
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return "bytes"
 
     def json(self, value: Any) -> Json:
@@ -127,7 +156,7 @@ class Bytes(Kind):
 class Boolean(Kind):
     label = "bool"
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return "boolean"
 
     def encode(self, out: Source, x: str) -> list[str]:
@@ -150,7 +179,7 @@ class Integer(Kind):
         self._bits = bits
         self._low, self._high = -(1 << bits - 1), 1 << bits - 1
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return "long" if self._bits == 64 else "int"
 
     def encode(self, out: Source, x: str) -> list[str]:
@@ -172,11 +201,11 @@ class Float(Kind):
         self._name = name  # "double" or "float"
         self._size = 8 if name == "double" else 4
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return self._name
 
     def encode(self, out: Source, x: str) -> list[str]:
-        return [f"pack_{self._name}({x})"]
+        return [f"pack_{self._name}({x} if {x} == {x} else NAN)"]  # of all NaNs, one
 
     def decode(self, out: Source) -> str:
         value = out.assign(f"read_{self._name}(b, p)[0]")
@@ -195,7 +224,7 @@ class Number(Kind):
         self._precision, self._scale = precision, scale
         self._bound = 10**precision
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return {"type": "bytes", "logicalType": "decimal", "precision": self._precision, "scale": self._scale}
 
     def json(self, value: Any) -> Json:
@@ -206,7 +235,7 @@ class Number(Kind):
         i = out.assign(f"int({scaled})")
         with out.block(f"if {i} != {scaled} or not -{self._bound} < {i} < {self._bound}:"):
             out.line("refuse('too many digits')")
-        n = out.assign(f"({i}.bit_length() + 8) >> 3")  # ≤ 17 bytes, so the length is always one byte
+        n = out.assign(f"(({i} if {i} >= 0 else ~{i}).bit_length() + 8) >> 3")  # ≤ 17 bytes, so the length is always one byte
         return [f"LENGTHS[{n}]", f"{i}.to_bytes({n}, 'big', signed=True)"]
 
     def decode(self, out: Source) -> str:
@@ -225,7 +254,7 @@ class Number(Kind):
 class Moment(Kind):
     """A datetime, date or time of day in microseconds or days; `name` is the Python type's."""
 
-    _FORMS = {  # noqa: RUF012  # a table, never changed
+    _FORMS: ClassVar[dict[str, tuple[str, str, str, Callable[[Any], int], str]]] = {
         "datetime": ("long", "timestamp-micros", "datetime_micros", datetime_micros, "type({x}) is datetime and {x}.tzinfo is UTC"),
         "date": ("int", "date", "date_days", date_days, "type({x}) is date"),
         "time": ("long", "time-micros", "time_micros", time_micros, "type({x}) is time and {x}.tzinfo is None"),
@@ -236,7 +265,7 @@ class Moment(Kind):
         self._name = name
         self._base, self._logical, self._writer, self._number, self._normal = self._FORMS[name]
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return {"type": self._base, "logicalType": self._logical}
 
     def json(self, value: Any) -> Json:
@@ -255,7 +284,7 @@ class Moment(Kind):
 class Uuid(Kind):
     label = "UUID"
 
-    def schema(self, seen: set[str]) -> Json:
+    def schema(self, scope: Scope) -> Json:
         return {"type": "string", "logicalType": "uuid"}
 
     def json(self, value: Any) -> Json:
@@ -277,15 +306,13 @@ class Choice(Kind):
 
     def __init__(self, cls: type[Enum], namespace: str, doc: str) -> None:
         self.label = cls.__name__
-        self._cls, self._name, self._doc = cls, f"{namespace}.{cls.__name__}", doc
+        self._cls, self._namespace, self._doc = cls, namespace, doc
 
-    def schema(self, seen: set[str]) -> Json:
-        if self._name in seen:
-            return self._name
-        seen.add(self._name)
-        namespace, _, name = self._name.rpartition(".")
-        doc = {"doc": self._doc} if self._doc else {}
-        return {"type": "enum", "name": name, "namespace": namespace, **doc, "symbols": [member.name for member in self._cls]}
+    def schema(self, scope: Scope) -> Json:
+        reference = scope.reference(self._namespace, self.label)
+        if reference:
+            return reference
+        return {**scope.head("enum", self._namespace, self.label, self._doc), "symbols": [member.name for member in self._cls]}
 
     def json(self, value: Any) -> Json:
         return self._cls(value).name

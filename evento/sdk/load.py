@@ -7,11 +7,14 @@ import sys
 from evento.sdk.errors import DeclarationError
 from evento.sdk.namespace import Namespace
 
+ANY = "app"
+
 
 def load(target: str, directory: str | None = None) -> Namespace:
     """Import the module (from `directory`, by default the current one) and return its Namespace.
 
-    Without `:name` the module must have exactly one. Raises DeclarationError; what the module itself raises comes through.
+    Without `:name`, and with `:app` unless something is called so, the module must have exactly one. Raises DeclarationError; what
+    the module itself raises comes through.
     """
     module_name, _, name = target.partition(":")
     sys.path.insert(0, os.path.abspath(directory or os.curdir))
@@ -24,8 +27,10 @@ def load(target: str, directory: str | None = None) -> Namespace:
     found = {key: value for key, value in vars(module).items() if isinstance(value, Namespace)}
     if name in found:
         return found[name]
-    if name:
+    if name not in ("", ANY):
         raise DeclarationError(f"{target}: module {module_name!r} has no Namespace called {name!r}")
     if len({id(value) for value in found.values()}) != 1:
-        raise DeclarationError(f"{target}: module {module_name!r} has {len(found)} namespaces; say which: {module_name}:name")
+        raise DeclarationError(
+            f"{target}: module {module_name!r} has {len(found)} namespaces, not one; say which: {module_name}:name"
+        )
     return next(iter(found.values()))

@@ -12,12 +12,15 @@ API_VERSION = "evento.dev/v1"
 SDK = "evento-python/1"
 
 
-def manifests(namespace: Namespace, function: str) -> list[dict[str, Any]]:
-    """Return the documents of all Entities, events and Commands; `function` is named as handle and apply of what is served here.
+def manifests(namespace: Namespace, *, function: str = "", target: str = "") -> list[dict[str, Any]]:
+    """Return the documents of all Entities, events and Commands.
 
-    A Command without a handle here, or an Entity without an apply, names none: another document has to.
+    `function` is named as handle and apply of what is served here (by default `bank-functions` for namespace `bank`). With
+    `target`, such as `bank:app`, the Function itself is among them, as a local process. A Command without a handle here, or an
+    Entity without an apply, names none: another document has to.
     """
     namespace.check()
+    function = function or f"{namespace.name}-functions"
     documents = []
     for entity in namespace.entities.values():
         apply = {"apply": function} if entity.applies else {}
@@ -25,12 +28,10 @@ def manifests(namespace: Namespace, function: str) -> list[dict[str, Any]]:
         for event in entity.events.values():
             documents.append(_document(namespace, "Event", event.name, {"entity": entity.name, "schema": event.schema}))
         documents += [_command(namespace, entity, command, function) for command in entity.commands.values()]
+    if target:
+        # `python` is whatever runs the platform's own Python: the same document goes for every machine.
+        documents.append(_document(namespace, "Function", function, {"command": ["python", "-m", "evento.sdk", target]}))
     return documents
-
-
-def function_manifest(namespace: Namespace, function: str, command: list[str], directory: str) -> dict[str, Any]:
-    """Return the Function document for a module that runs as a local process."""
-    return _document(namespace, "Function", function, {"command": command, "directory": directory})
 
 
 def _command(namespace: Namespace, entity: Entity, command: Command, function: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from evento.sdk import schemas, signatures
 from evento.sdk.declared import Command, Entity, Event, Retry
@@ -15,6 +16,16 @@ _TYPE = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_NAMESPACES: WeakKeyDictionary[type, "Namespace"] = WeakKeyDictionary()
+
+
+def namespace_of(entity: type) -> "Namespace":
+    """Return the Namespace that declares an Entity. Raises DeclarationError."""
+    if entity not in _NAMESPACES:
+        raise DeclarationError(f"{entity.__name__} is declared as Entity by no namespace")
+    return _NAMESPACES[entity]
 
 
 class Namespace:
@@ -42,6 +53,7 @@ class Namespace:
                 raise DeclarationError(f"{own}: this namespace has an Entity of that name already")
             entity = Entity(own, cls, *schemas.declared(cls, own, (self.name, ""), schema))
             self.entities[own] = self._entity_of[cls] = entity
+            _NAMESPACES[cls] = self
             return cls
 
         return declare if cls is None else declare(cls)
@@ -59,8 +71,12 @@ class Namespace:
 
         def declare(cls: C) -> C:
             own = self._name(cls, name)
-            if own in owner.events or own in owner.commands:
-                raise DeclarationError(f"{owner.name}: has a type of the name {own} already")
+            if any(own in entity.events for entity in self.entities.values()):
+                raise DeclarationError(
+                    f"{own}: an event type of this namespace has that name; an event belongs to exactly one Entity"
+                )
+            if any(event.apply for event in owner.events.values()):
+                raise DeclarationError(f"{own}: declare the events of {owner.name} before its apply, which must cover them all")
             parts = schemas.declared(cls, own, (self.name, owner.name), schema)
             event = Event(own, cls, *parts, rejection=rejection, index=len(owner.events))
             owner.events[own] = event
@@ -77,8 +93,8 @@ class Namespace:
 
         def declare(cls: C) -> C:
             own = self._name(cls, name)
-            if own in owner.commands or own in owner.events:
-                raise DeclarationError(f"{owner.name}: has a type of the name {own} already")
+            if own in owner.commands:
+                raise DeclarationError(f"{own}: a Command of {owner.name} has that name already")
             command = Command(own, cls, *schemas.declared(cls, own, (self.name, owner.name), schema), retry=retry)
             owner.commands[own] = command
             self._owner_of[cls] = owner, command
@@ -176,5 +192,3 @@ class Namespace:
             raise DeclarationError(f"{cls.__name__} must be @dataclass(frozen=True), or a dict with schema=…")
         self.modules.add(cls.__module__)
         return own
-
-

@@ -11,6 +11,7 @@ import fastavro
 from evento.sdk.adopt import adopt
 from evento.sdk.codec import Codec, dict_codec, record_codec
 from evento.sdk.errors import DeclarationError, describe
+from evento.sdk.kinds import Scope
 from evento.sdk.types import record_of
 
 # A path to an .avsc file (relative to the file of the declaring module), or the schema itself as text or parsed.
@@ -20,8 +21,8 @@ SchemaSource = Path | str | dict[str, Any]
 def declared(cls: type, name: str, owner: tuple[str, str], source: SchemaSource | None) -> tuple[Any, Codec]:
     """Return the schema and codec of a declared class.
 
-    `owner` is the namespace and the Entity ("" for an Entity itself): an event's Avro name is `bank.checking.CashWithdrawn`, so that
-    events of two Entities may have one name. Raises DeclarationError.
+    `owner` is the namespace and the Entity ("" for an Entity itself): the Avro name of a Command or event is that of
+    `bank.checking.WithdrawCash`, so that two Entities may have Commands of one name. Raises DeclarationError.
     """
     namespace, entity = owner
     base = namespace.replace("-", "_")
@@ -34,7 +35,7 @@ def declared(cls: type, name: str, owner: tuple[str, str], source: SchemaSource 
     if schema is not None:
         adopt(record, schema)
     else:
-        schema = record.schema(set())
+        schema = record.schema(Scope())
     return schema, _checked(cls, schema, lambda: record_codec(record))
 
 

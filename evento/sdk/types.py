@@ -16,7 +16,7 @@ from uuid import UUID
 
 from evento.sdk.compound import Field, Mapping, Record, Sequence, Union
 from evento.sdk.errors import DeclarationError
-from evento.sdk.kinds import Boolean, Bytes, Choice, Float, Integer, Kind, Moment, Number, Text, Uuid
+from evento.sdk.kinds import Boolean, Bytes, Choice, Float, Integer, Kind, Moment, Number, Scope, Text, Uuid
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PRECISION_MAX = 38
@@ -79,7 +79,7 @@ def record_of(cls: type, name: str, namespace: str, nested_namespace: str) -> Re
 def doc_of(cls: type) -> str:
     """Return a class's docstring, "" if it has only the signature that `dataclass` puts there."""
     doc = vars(cls).get("__doc__") or ""
-    return "" if doc.startswith(f"{cls.__name__}(") or issubclass(cls, Enum) and doc == Enum.__doc__ else cleandoc(doc)
+    return "" if doc.startswith(f"{cls.__name__}(") or (issubclass(cls, Enum) and doc == Enum.__doc__) else cleandoc(doc)
 
 
 def hints_of(owner: Any, path: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _field(item: Any, annotation: Any, place: _Place) -> Field:
         kind.put_first(default)
     field = Field(item.name, kind, default)
     try:
-        field.schema(set())
+        field.schema(Scope())
     except Exception as error:  # the author's value met the kind's own code
         raise place.wrong(f"the default {default!r} is not a {kind.label}") from error
     return field
@@ -187,7 +187,7 @@ def _union(arguments: tuple[Any, ...], place: _Place) -> Kind:
 def _branch_name(kind: Kind | None) -> Any:
     if kind is None:
         return "null"
-    schema = kind.schema(set())
+    schema = kind.schema(Scope())
     if isinstance(schema, dict):
         return f"{schema.get('namespace')}.{schema['name']}" if "name" in schema else schema["type"]
     return schema
@@ -198,4 +198,3 @@ def _choice(cls: type[Enum], place: _Place) -> Kind:
     if wrong or not len(cls):
         raise place.wrong(f"{cls.__name__}: an Avro enum needs members, with names of ASCII letters, digits and underscores")
     return Choice(cls, place.namespace, doc_of(cls))
-

@@ -280,15 +280,15 @@ class SavingsOpened:
     owner: str
 
 
-@bank.event(Savings, name="MoneyReceived")
+@bank.event(Savings)
 @dataclass(frozen=True)
-class SavingsReceived:
+class SavingsDeposited:
     """Money came in."""
 
     amount: Money
 
 
-@bank.event(Savings, name="CashWithdrawn")
+@bank.event(Savings)
 @dataclass(frozen=True)
 class SavingsWithdrawn:
     """Money went out."""
@@ -365,10 +365,10 @@ def open_savings(command: OpenSavings, account: Savings | None) -> SavingsOpened
 
 
 @bank.handle
-def receive_savings(command: DepositSavings, account: Savings | None) -> SavingsReceived | SavingsRejected:
+def receive_savings(command: DepositSavings, account: Savings | None) -> SavingsDeposited | SavingsRejected:
     """Whoever is open takes money."""
     reason = refusal(account, command.amount)
-    return SavingsRejected(reason) if reason else SavingsReceived(command.amount)
+    return SavingsRejected(reason) if reason else SavingsDeposited(command.amount)
 
 
 @bank.handle
@@ -401,13 +401,13 @@ def close_savings(command: CloseSavings, account: Savings | None) -> SavingsClos
 
 @bank.apply
 def evolve_savings(
-    event: SavingsOpened | SavingsReceived | SavingsWithdrawn | InterestCredited | SavingsClosed | SavingsRejected,
+    event: SavingsOpened | SavingsDeposited | SavingsWithdrawn | InterestCredited | SavingsClosed | SavingsRejected,
     account: Savings | None,
 ) -> Savings:
     """Fold one event. Refusals leave the account as it was."""
     account = account or Savings()
     match event:
-        case SavingsReceived() | InterestCredited():
+        case SavingsDeposited() | InterestCredited():
             return replace(account, balance=account.balance + event.amount)
         case SavingsWithdrawn():
             return replace(account, balance=account.balance - event.amount)
