@@ -125,17 +125,9 @@ def _results(columns: dict[str, Any], done: list[int]) -> list[Sequence[Function
     if len(counts) != sum(done):
         raise _invalid(f"`counts` has {len(counts)} elements for {sum(done)} finished items")
     events = _events(columns)
-    if not counts:
-        if events:
-            raise _invalid(f"`payloads` has {len(events)} elements for no finished item")
-        return []
-    if min(counts) < 1 or max(counts) > EVENTS_PER_COMMAND_MAX:
-        raise _invalid(
-            f"`counts` has {min(counts)} to {max(counts)} events for a Command; 1 to {EVENTS_PER_COMMAND_MAX} are allowed"
-        )
-    if sum(counts) != len(events):
-        raise _invalid(f"`counts` adds up to {sum(counts)} events; there are {len(events)}")
-    if len(counts) == len(events):  # by far the most frequent: one event per Command
+    if min(counts, default=0) < 0 or sum(counts) != len(events):
+        raise _invalid(f"`counts` adds up to {sum(counts)} events, the least is {min(counts, default=0)}; there are {len(events)}")
+    if len(counts) == len(events) and max(counts, default=1) == 1:  # by far the most frequent: one event per Command
         return [(event,) for event in events]
     return [events[start:end] for start, end in _spans(counts)]
 

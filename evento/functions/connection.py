@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
+            self._reusable = False
             self._fail(self._refusal or InvalidFunctionResult(f"the function's answer is not HTTP/1.1: {error}"))
             return
         if self._in_head:
