@@ -6,7 +6,7 @@ be within the limits.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evento.errors import PayloadRefused
+from evento.errors import FunctionUnavailable, PayloadRefused
 from evento.functions.base import FunctionEvent, InstanceReply
 from evento.lifecycle.run import Answer, Leg, Progress
 from evento.model.command import Event, Failure
@@ -42,7 +42,7 @@ class Checker:
         self, progress: Progress, leg: Leg, reply: InstanceReply, revision: str, problem: PayloadRefused | None
     ) -> None:
         failure = reply.failure or (_state_failure(problem, leg.function) if problem else None)
-        progress.absorb(leg, Answer((), reply.state, revision, failure))
+        progress.absorb(leg, Answer((), reply.state, revision, failure, _counted(reply)))
 
     def _absorb_handled(
         self,
@@ -64,7 +64,7 @@ class Checker:
         if spoiled is not None:
             progress.spoil(leg, *spoiled)
         elif state_problem is None:
-            progress.absorb(leg, Answer(results, reply.state, revision, reply.failure))
+            progress.absorb(leg, Answer(results, reply.state, revision, reply.failure, _counted(reply)))
         elif leg.end - leg.start == 1:
             progress.absorb(leg, Answer((), None, revision, _state_failure(state_problem, leg.function)))
         else:
@@ -127,6 +127,11 @@ class Checker:
             names = [(name, False) for name in command.events] + [(name, True) for name in command.rejections]
             declared = self._declared[place] = {name: (entity.events[name].schema_id, rejection) for name, rejection in names}
         return declared
+
+
+def _counted(reply: InstanceReply) -> bool:
+    """Tell whether a reply's failure is an attempt: what the function was not asked, it did not fail at."""
+    return reply.failure is None or reply.failure.code != FunctionUnavailable.code
 
 
 def _state_failure(problem: PayloadRefused, function: str) -> Failure:

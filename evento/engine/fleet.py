@@ -1,20 +1,46 @@
-"""The functions of the catalog in force, each behind its Caller: started for it, replaced when they change, ended when they are gone."""
+"""The functions of the catalog in force, each behind its Caller: served while needed, replaced when they change."""
 
 import asyncio
-import logging
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from evento.engine.callers import Caller, CallObserver
 from evento.errors import FunctionUnavailable
-from evento.functions.base import Expected, ExpectedEntity, FunctionRuntime
-from evento.functions.bisect import Bisecting
+from evento.functions.base import Expected, ExpectedEntity, FunctionClient, FunctionRuntime
 from evento.model.resources import EntitySpec, FunctionSpec
 from evento.registry.catalog import Catalog
 
-logger = logging.getLogger(__name__)
-
 Name = tuple[str, str]
+
+
+class Serving:
+    """One function being served: the runtime's context lives in a task of its own, from `start` until `stop`."""
+
+    def __init__(self, spec: FunctionSpec, expected: Expected) -> None:
+        self.spec = spec
+        self.expected = expected
+        self.caller: Caller | None = None
+        self._started: asyncio.Future[FunctionClient] = asyncio.get_running_loop().create_future()
+        self._stop = asyncio.Event()
+
+    async def run(self, runtime: FunctionRuntime) -> None:
+        """Serve the function until it is stopped."""
+        try:
+            async with runtime.serve(self.spec, self.expected) as client:
+                self._started.set_result(client)
+                await self._stop.wait()
+        except FunctionUnavailable as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def client(self) -> FunctionClient:
+        """Return the client. Raises FunctionUnavailable if a function of this kind cannot be served."""
+        return await asyncio.shield(self._started)
+
+    def stop(self) -> None:
+        """Let the function end; calls under way are drained."""
+        self._stop.set()
 
 
 class Fleet:
@@ -23,46 +49,53 @@ class Fleet:
     def __init__(self, runtime: FunctionRuntime, observe: CallObserver) -> None:
         self._runtime = runtime
         self._observe = observe
-        self._serving: dict[Name, tuple[FunctionSpec, Expected, Caller, AsyncExitStack]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._serving: dict[Name, Serving] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve for the time of the context; leaving it ends all functions."""
+        async with asyncio.TaskGroup() as self._tasks:
+            try:
+                yield
+            finally:
+                for serving in self._serving.values():
+                    serving.stop()
 
     @property
     def callers(self) -> Mapping[Name, Caller]:
-        """Return the functions that serve now."""
-        return {name: serving[2] for name, serving in self._serving.items()}
+        """Return the functions that are served now."""
+        return {name: serving.caller for name, serving in self._serving.items() if serving.caller is not None}
 
-    async def follow(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> list[AsyncExitStack]:
+    async def follow(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> Sequence[Serving]:
         """Serve what this catalog needs, with `functions` as they are now; what did not change goes on untouched.
 
-        Returns what is replaced: close it when no turn uses it any more. Raises FunctionUnavailable, with nothing changed, if a
-        function is of a kind that cannot be run here.
+        Returns what is replaced, still serving: stop it when no turn uses it any more. Raises FunctionUnavailable, with nothing
+        changed, if a function is of a kind that cannot be served here.
         """
-        wanted = {name: (functions[name], expected_of(catalog, *name)) for name in _needed(catalog)}
-        started: dict[Name, tuple[FunctionSpec, Expected, Caller, AsyncExitStack]] = {}
+        next_ones: dict[Name, Serving] = {}
         try:
-            for name, (spec, expected) in wanted.items():
+            for name in _needed(catalog):
+                spec, expected = functions[name], expected_of(catalog, *name)
                 serving = self._serving.get(name)
-                if serving is None or serving[:2] != (spec, expected):
-                    started[name] = await self._start(spec, expected)
+                if serving is None or serving.spec != spec or serving.expected != expected:
+                    serving = await self._start(spec, expected)
+                next_ones[name] = serving
         except FunctionUnavailable:
-            for serving in started.values():
-                await serving[3].aclose()
+            for serving in next_ones.values():
+                if serving not in self._serving.values():
+                    serving.stop()
             raise
-        replaced = [serving[3] for name, serving in self._serving.items() if name in started or name not in wanted]
-        self._serving = {name: started.get(name) or self._serving[name] for name in wanted}
+        replaced = [serving for serving in self._serving.values() if serving not in next_ones.values()]
+        self._serving = next_ones
         return replaced
 
-    async def _start(self, spec: FunctionSpec, expected: Expected) -> tuple[FunctionSpec, Expected, Caller, AsyncExitStack]:
-        stack = AsyncExitStack()
-        client = await stack.enter_async_context(self._runtime.serve(spec, expected))
-        name = f"{spec.namespace}/{spec.name}"
-        return spec, expected, Caller(spec.namespace, spec.name, Bisecting(client, name), observe=self._observe), stack
-
-    async def close(self) -> None:
-        """Stop all functions."""
-        serving, self._serving = self._serving, {}
-        async with asyncio.TaskGroup() as tasks:
-            for _, _, _, stack in serving.values():
-                tasks.create_task(stack.aclose())
+    async def _start(self, spec: FunctionSpec, expected: Expected) -> Serving:
+        assert self._tasks is not None  # noqa: S101 - follow is called within running
+        serving = Serving(spec, expected)
+        self._tasks.create_task(serving.run(self._runtime))
+        serving.caller = Caller(spec.namespace, spec.name, await serving.client(), observe=self._observe)
+        return serving
 
 
 def _needed(catalog: Catalog) -> set[Name]:

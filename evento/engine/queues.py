@@ -112,8 +112,13 @@ class Queues:
         self._wake()
 
     def block(self, instance: Instance, delay_s: float) -> None:
-        """Let the instance's queue wait."""
-        instance.timer = asyncio.get_running_loop().call_later(delay_s, self.release, instance).cancel
+        """Let the instance's queue wait. The time is up when the timer says so, even if the wall clock was set back meanwhile."""
+        instance.timer = asyncio.get_running_loop().call_later(delay_s, self._time_is_up, instance).cancel
+
+    def _time_is_up(self, instance: Instance) -> None:
+        if instance.queue:
+            instance.queue[0].due_us = None
+        self.release(instance)
 
     def release(self, instance: Instance) -> None:
         """End the instance's waiting."""

@@ -74,10 +74,11 @@ class Execution:
     # ------------------------------------------------------------ before the functions
     async def _take_out_known(self, batch: Batch) -> list[Known]:
         known = await self.find_known([ticket for _, tickets in batch for ticket in tickets if not ticket.checked])
-        if known:
-            gone = {id(ticket) for ticket, _ in known}
-            for _, tickets in batch:
-                tickets[:] = [ticket for ticket in tickets if id(ticket) not in gone]
+        gone = {id(ticket) for ticket, _ in known}
+        for _, tickets in batch:
+            # Settled already: found known, and told, by the storing of it, while it stood in the queue.
+            if any(ticket.settled or id(ticket) in gone for ticket in tickets):
+                tickets[:] = [ticket for ticket in tickets if not ticket.settled and id(ticket) not in gone]
         return known
 
     async def find_known(self, tickets: Sequence[Ticket]) -> list[Known]:
@@ -90,6 +91,7 @@ class Execution:
             ticket.checked = True
             turn = turns.get(CommandRef(ticket.command.key, ticket.command.id)) if turns else None
             if turn is not None:
+                ticket.settled = True
                 known.append((ticket, turn if self.same_content(ticket.command, turn.command) else id_reused(turn.command)))
         return known
 

@@ -31,6 +31,8 @@ from evento.registry.catalog import Catalog
 _US = 1_000_000
 _POLL_S = 0.005  # how often a drain or a discard looks whether what it waits for is over
 _DISCARD_WAIT_S = 5.0
+_RESUME_RETRY_S = 60.0
+_LOOK_AGAIN_S = 60.0  # a scheduled Command goes by the wall clock, which may be set meanwhile
 
 
 class Limits(Struct, frozen=True):
@@ -147,11 +149,14 @@ class Worker:
             return
 
     async def _take_up(self) -> None:
-        highest = self._clock.now_us()
+        highest = now_us = self._clock.now_us()
         for entry in await self._partition.read_pending():
             ticket = Ticket(entry.command, entry.number)
             ticket.attempts, ticket.due_us, ticket.parked = entry.attempts, entry.due_us, entry.parked
             ticket.failure = entry.failure
+            if entry.attempts and entry.due_us is not None:
+                # A retry never waits longer than this after a start, whatever the wall clock said when it failed.
+                ticket.due_us = min(entry.due_us, now_us + int(_RESUME_RETRY_S * _US))
             ticket.stored = ticket.checked = True
             highest = max(highest, entry.number)
             self._unfinished[entry.command.key, entry.command.id] = ticket
@@ -225,7 +230,7 @@ class Worker:
             delay_s = (ticket.due_us - self._clock.now_us()) / _US
             if delay_s > 0:
                 self._schedule_storing(ticket)
-                asyncio.get_running_loop().call_later(delay_s, self._due, ticket)
+                asyncio.get_running_loop().call_later(min(delay_s, _LOOK_AGAIN_S), self._due, ticket)
                 return
             ticket.due_us = None
         instance = self._queues.push(ticket)
@@ -234,7 +239,6 @@ class Worker:
 
     def _due(self, ticket: Ticket) -> None:
         if self._unfinished.get((ticket.command.key, ticket.command.id)) is ticket and ticket.due_us is not None:
-            ticket.due_us = None
             self._line_up(ticket)
 
     # ------------------------------------------------------------ storing what cannot be finished now

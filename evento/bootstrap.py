@@ -1,0 +1,237 @@
+"""Putting a platform together: the only module that knows every part, reads Settings as a whole and imports backends."""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from evento.api.app import create_app
+from evento.api.platform import Deployed, Platform, Waits
+from evento.clock import SystemClock
+from evento.engine.engine import Engine
+from evento.engine.fleet import Fleet, Serving
+from evento.engine.refolder import Refolder
+from evento.engine.worker import Limits
+from evento.errors import DeploymentRefused, NotReady
+from evento.functions.runtimes import Runtimes
+from evento.journal.base import Journal
+from evento.journal.sqlite import open_sqlite
+from evento.model.resources import FunctionSpec
+from evento.observing import MeteredObserver
+from evento.operations import Operations
+from evento.reads.reader import Reader
+from evento.registry.catalog import Catalog
+from evento.registry.deployment import Registry
+from evento.registry.documents import Documents, documents_of
+from evento.registry.reading import read_deployment
+from evento.registry.revision import function_revision
+from evento.settings import Settings
+from evento.telemetry import Metrics, set_up_logging
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_FILE = "evento.db"
+_REPLACED_LINGER_S = 15.0  # a replaced function may still have calls under way; its timeout is 10 s by default
+_WATCH_S = 0.5
+# A thread that waits for the GIL asks for it after this; the default of 5 ms would add as much to commits under load.
+_SWITCH_S = 0.0005
+# Batches make thousands of short-lived objects without cycles: collecting young ones rarely saves a tenth of the time.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
+
+class Node:
+    """One running platform: journal, registry, functions, engine."""
+
+    def __init__(self, journal: Journal, settings: Settings, *, functions: Fleet, engine: Engine, metrics: Metrics) -> None:
+        self.journal = journal
+        self.registry = Registry(journal)
+        self.engine = engine
+        self.fleet = functions
+        self.metrics = metrics
+        self.clock = SystemClock()
+        self.reader = Reader(journal, engine)
+        self.refolder = Refolder(journal, engine)
+        self.operations = Operations(journal, engine, self.fleet, self.refolder, name=f"sqlite:{settings.data_dir / JOURNAL_FILE}")
+        self._deploying = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @asynccontextmanager
+    async def running(self, *, drain_s: float) -> AsyncIterator[None]:
+        """Run everything for the time of the context, with what is deployed."""
+        async with self.fleet.running(), asyncio.TaskGroup() as self._tasks, self.engine.running(drain_s=drain_s):
+            catalog = await self.registry.load()
+            if catalog.version:
+                await self._activate(catalog)
+            refolding = self._tasks.create_task(self.refolder.run())
+            try:
+                yield
+            finally:
+                refolding.cancel()
+
+    async def deploy(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
+        """See `evento.api.platform.Deploy`."""
+        return await self.deploy_documents(documents_of(documents), dry_run=dry_run, prune=prune)
+
+    async def deploy_documents(self, documents: Documents, *, dry_run: bool = False, prune: bool = False) -> Deployed:
+        """Plan, commit and put in force."""
+        async with self._deploying:
+            plan = await asyncio.to_thread(self.registry.plan, documents, prune=prune)
+            if plan.problems:
+                await self.registry.commit(plan)  # raises, with all problems
+            if dry_run:
+                return Deployed(self.registry.catalog.version, False, plan.changes)
+            catalog = await self.registry.commit(plan)
+            await self._activate(catalog)
+            return Deployed(catalog.version, plan.changed, plan.changes)
+
+    async def _activate(self, catalog: Catalog) -> None:
+        functions = await asyncio.to_thread(_as_they_are, catalog)
+        replaced = await self.fleet.follow(catalog, functions)
+        self.engine.configure(catalog, self.fleet.callers)
+        self.refolder.wake()
+        if replaced and self._tasks is not None:
+            self._tasks.create_task(self._retire(replaced))
+
+    async def _retire(self, replaced: Sequence[Serving]) -> None:
+        await self.clock.sleep(_REPLACED_LINGER_S)
+        for serving in replaced:
+            serving.stop()
+
+    def platform(self, settings: Settings) -> Platform:
+        """Return what the API needs of this node."""
+        return Platform(
+            catalog=lambda: self.registry.catalog,
+            commands=self.engine,
+            reads=self.reader,
+            operations=self.operations,
+            deploy=self.deploy,
+            metrics=self.metrics,
+            clock=self.clock,
+            waits=Waits(settings.wait_s, settings.wait_max_s),
+        )
+
+
+def _as_they_are(catalog: Catalog) -> Mapping[tuple[str, str], FunctionSpec]:
+    """Return the functions with the revision that their content has now: it may have changed since it was deployed."""
+    functions = {}
+    for name, spec in catalog.functions.items():
+        revision = spec.revision
+        try:
+            revision = function_revision(spec)
+        except DeploymentRefused as error:
+            logger.warning("function %s/%s: %s", *name, error.message)
+        functions[name] = _with_revision(spec, revision)
+    return functions
+
+
+def _with_revision(spec: FunctionSpec, revision: str) -> FunctionSpec:
+    return msgspec.structs.replace(spec, revision=revision)
+
+
+@asynccontextmanager
+async def open_node(settings: Settings) -> AsyncIterator[Node]:
+    """Open the journal and run a node on it, without an HTTP face. Raises JournalError, SettingsError."""
+    sys.setswitchinterval(_SWITCH_S)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    metrics = Metrics()
+    observer = MeteredObserver(metrics)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
+        limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
+        engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
+        fleet = Fleet(Runtimes(SystemClock(), os.environ), observer.called)
+        node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
+        metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
+        metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
+        async with node.running(drain_s=settings.shutdown_s):
+            yield node
+
+
+async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:
+    """Run a platform with its HTTP face until SIGINT or SIGTERM; deploy `sources` first, and again whenever they change if `watch`.
+
+    Raises DeploymentRefused if the sources are refused at the start, JournalError, SettingsError.
+    """
+    set_up_logging(settings.log_level, settings.log_format)
+    async with open_node(settings) as node:
+        if sources:
+            await _deploy_sources(node, sources)
+        server = _server(node, settings)
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_watch(node, sources)) if watch and sources else None
+            await _serve(server, settings)
+            if watching is not None:
+                watching.cancel()
+
+
+async def _deploy_sources(node: Node, sources: Sequence[str]) -> None:
+    documents = await asyncio.to_thread(read_deployment, sources)
+    deployed = await node.deploy_documents(documents)
+    logger.info("catalog version %d is in force%s", deployed.version, "" if deployed.committed else ", as before")
+
+
+def _server(node: Node, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(node.platform(settings)),
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_s),
+        timeout_keep_alive=60,
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    return server
+
+
+async def _serve(server: uvicorn.Server, settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        logger.info("stopping")
+        server.should_exit = True
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
+    logger.info("serving on http://%s:%d", settings.host, settings.port)
+    await server.serve()
+
+
+async def _watch(node: Node, sources: Sequence[str]) -> None:
+    """Deploy again whenever a file below the sources changes. A deployment that is refused changes nothing, and is told."""
+    seen = await asyncio.to_thread(_stamps, sources)
+    while True:
+        await node.clock.sleep(_WATCH_S)
+        now = await asyncio.to_thread(_stamps, sources)
+        if now == seen:
+            continue
+        seen = now
+        try:
+            await _deploy_sources(node, sources)
+        except (DeploymentRefused, NotReady) as error:
+            logger.error("not deployed: %s", error.message)
+
+
+def _stamps(sources: Sequence[str]) -> dict[str, int]:
+    stamps: dict[str, int] = {}
+    for source in sources:
+        path = Path(source.partition(":")[0])
+        folder = path if path.is_dir() else path.parent
+        for file in folder.rglob("*"):
+            if "__pycache__" not in file.parts and file.is_file():
+                stamps[str(file)] = file.stat().st_mtime_ns
+    return stamps

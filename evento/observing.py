@@ -1,0 +1,60 @@
+"""What the engine does, as metrics: the one place where the two meet."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from evento.engine.worker import Observer
+from evento.lifecycle.run import Progress
+from evento.model.command import Turn
+from evento.telemetry import Count, Metrics, Spread
+
+_US = 1_000_000
+
+
+class MeteredObserver(Observer):
+    """Counts what workers finish."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._commit_seconds = metrics.commit_seconds.bind()
+        self._commit_commands = metrics.commit_commands.bind()
+        self._counts: dict[tuple[str, str, str], Count] = {}
+        self._seconds: dict[tuple[str, str], Spread] = {}
+
+    def committed(self, turns: Sequence[Turn], commit_s: float, now_us: int) -> None:
+        """Count finished Commands; their duration once per commit and Entity, as that of the oldest of them."""
+        if not turns:
+            return
+        self._commit_seconds.observe(commit_s)
+        self._commit_commands.observe(len(turns))
+        finished = Counter([(turn.command.key.namespace, turn.command.key.entity, turn.kind.value) for turn in turns])
+        for place, number in finished.items():
+            self._count(place).add(number)
+        oldest: dict[tuple[str, str], int] = {}
+        for turn in turns:
+            name = turn.command.key[:2]
+            oldest[name] = min(oldest.get(name, now_us), turn.command.accepted_us)
+        for name, accepted_us in oldest.items():
+            times = sum(number for place, number in finished.items() if place[:2] == name)
+            self._duration(name).observe(max(0, now_us - accepted_us) / _US, times)
+
+    def failed(self, run: Progress) -> None:
+        """Count a failed turn."""
+        self._count((run.key.namespace, run.key.entity, "failed")).add()
+
+    def called(self, function: str, operation: str, result: str, seconds: float) -> None:
+        """Count a call to a function."""
+        self._metrics.function_calls.bind(function, result).add()
+        self._metrics.function_call_seconds.bind(function, operation).observe(seconds)
+
+    def _count(self, place: tuple[str, str, str]) -> Count:
+        count = self._counts.get(place)
+        if count is None:
+            count = self._counts[place] = self._metrics.commands.bind(f"{place[0]}/{place[1]}", place[2])
+        return count
+
+    def _duration(self, name: tuple[str, str]) -> Spread:
+        spread = self._seconds.get(name)
+        if spread is None:
+            spread = self._seconds[name] = self._metrics.command_seconds.bind(f"{name[0]}/{name[1]}")
+        return spread

@@ -1,0 +1,48 @@
+"""Running the platform, as its faces see it. Implements `evento.engine.base.Operations`."""
+
+from collections.abc import Sequence
+
+from evento.engine.base import Status
+from evento.engine.engine import Engine
+from evento.engine.fleet import Fleet
+from evento.engine.refolder import Refolder
+from evento.errors import NotReady
+from evento.journal.base import Journal
+from evento.reads.verify import Verification
+
+
+class Operations:
+    """Status and verification of one node."""
+
+    def __init__(self, journal: Journal, engine: Engine, fleet: Fleet, refolder: Refolder, *, name: str) -> None:
+        self._journal = journal
+        self._engine = engine
+        self._fleet = fleet
+        self._refolder = refolder
+        self._name = name
+
+    def status(self) -> Status:
+        """See `evento.engine.base.Operations.status`."""
+        version, reason = 0, ""
+        try:
+            version = self._engine.configuration[0].version
+        except NotReady as error:
+            reason = error.message
+        if not reason and not self._engine.open:
+            reason = "the journal is not open"
+        pending, parked = self._engine.count_pending()
+        return Status(
+            ready=not reason,
+            reason=reason,
+            journal=self._name,
+            catalog_version=version,
+            functions=tuple(caller.status() for caller in self._fleet.callers.values()),
+            pending=pending,
+            parked=parked,
+            rebuilding=self._refolder.rebuilding,
+        )
+
+    async def verify(self) -> Sequence[str]:
+        """See `evento.engine.base.Operations.verify`."""
+        catalog, callers = self._engine.configuration
+        return await Verification(self._journal, catalog, callers).run()
