@@ -1,11 +1,11 @@
 """What one commit will write: transitions checked one after another, and turned into rows. Pure: no SQL is run here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from evento.journal.sqlite.layout import EncodedRun, chained, is_inline, row_checksum, state_checksum
-from evento.journal.sqlite.tail import Generation, Head
+from evento.journal.sqlite.tail import Generation, Head, Place
 from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Run, Transition
@@ -24,15 +24,18 @@ class Ends(Struct, frozen=True, gc=False):
 class Group:
     """Transitions that become durable by one commit."""
 
-    def __init__(self, ends: Ends, find: Callable[[EntityKey], Head | None]) -> None:
-        self._find = find
+    def __init__(self, ends: Ends, heads: dict[EntityKey, Head]) -> None:
+        """Begin where the log ends; `heads` must know every instance that exists and is named by a transition."""
         self._position, self._chain, self._instance = ends.position, ends.chain, ends.instance
-        self._heads: dict[EntityKey, Head] = {}
+        self._heads = heads
         self._names: dict[int, EntityKey] = {}
-        self._placed: list[tuple[int, int, EncodedRun]] = []
+        self._hashes: list[int] = []
+        self._positions: list[int] = []
+        self._places: list[Place] = []
+        self._count = 0
+        self._bytes = 0
         self._direct: dict[EntityKey, tuple[int, State]] = {}
         self._pending: dict[int, Pending | None] = {}
-        self._bytes = 0
         self.rows: list[int | str | bytes | None] = []
 
     @property
@@ -76,69 +79,71 @@ class Group:
         """Add everything to the newest generation, once it is durable. Returns the hashes of the Commands."""
         generation.heads.update(self._heads)
         generation.names.update(self._names)
-        generation.count += len(self._placed)
+        generation.add_commands(self._hashes, self._positions)
+        generation.places += self._places
+        generation.count += self._count
         generation.bytes += self._bytes
-        hashes: list[int] = []
-        commands, runs = generation.commands, generation.runs
-        for position, number, item in self._placed:
-            for digest in item.hashes:
-                commands[digest] = (*commands[digest], position) if digest in commands else (position,)
-            hashes += item.hashes
-            if item.events:
-                places = runs.get(number)
-                if places is None:
-                    places = runs[number] = []
-                places.append((item.run.before, position))
-        return hashes
-
-    def _head(self, key: EntityKey) -> Head | None:
-        return self._heads.get(key) or self._find(key)
+        return self._hashes
 
     def _conflict(self, runs: Sequence[Run]) -> Conflict | None:
         versions: dict[EntityKey, int] = {}
+        heads = self._heads
         for run in runs:
-            actual = versions.get(run.key)
+            key = run.key
+            actual = versions.get(key)
             if actual is None:
-                head = self._head(run.key)
-                actual = head.version if head else 0
+                head = heads.get(key)
+                actual = 0 if head is None else head.version
             if actual != run.before:
-                return Conflict(key=run.key, before=run.before, actual=actual)
-            versions[run.key] = run.version
+                return Conflict(key=key, before=run.before, actual=actual)
+            versions[key] = run.version
         return None
 
     def _add_run(self, item: EncodedRun) -> None:
-        run, key = item.run, item.run.key
-        head = self._head(key)
+        run, events = item.run, item.events
+        key, state = run.key, run.state
+        head = self._heads.get(key)
         entity = name = None
         if head is None:
             self._instance += 1
-            head = Head(number=self._instance, version=0, state=None)
+            head = Head(self._instance, 0, None)
             self._names[head.number] = key
             entity, name = f"{key.namespace}/{key.entity}", key.id
         self._position += 1
-        inline = run.state if item.events and is_inline(run.state) else None
-        version = run.before + item.events
-        if inline is not None:
-            head = Head(number=head.number, version=version, state=inline)
-            self._bytes += len(inline.payload or b"")
-        elif item.events:
-            head = Head(number=head.number, version=version, state=None)
-            self._direct[key] = (head.number, run.state or State(version=version, payload=None, schema_id=0, revision=""))
+        inline = _NOTHING
+        if events:
+            self._places.append((head.number, run.before, self._position))
+            version = run.before + events
+            if state is not None and is_inline(state):
+                inline = state
+                head = Head(head.number, version, state)
+                self._bytes += len(state.payload or b"")
+            else:
+                head = Head(head.number, version, None)
+                self._direct[key] = (head.number, state or State(version, None, 0, ""))
         self._heads[key] = head
-        self._placed.append((self._position, head.number, item))
-        self._add_row(item, head.number, entity, name, inline or _NOTHING)
+        self._add_row(item, head.number, entity, name, inline)
 
     def _add_row(self, item: EncodedRun, number: int, entity: str | None, name: str | None, state: State) -> None:
+        position, before, events, turns, hashes = self._position, item.run.before, item.events, item.turns, item.hashes
         of_state = state_checksum(state.version, state.payload, state.schema_id, state.revision)
-        numbers = (self._position, number, item.run.before, item.events, of_state)
-        checksum = row_checksum(numbers, f"{entity}/{name}" if name else "", item.turns)
-        self._chain = chained(self._chain, checksum)
-        hashes = f"[{item.hashes[0]}]" if len(item.hashes) == 1 else str(item.hashes)
-        self.rows += (self._position, number, entity, name, item.run.before, item.events, hashes, item.turns)
-        self.rows += (state.payload, state.schema_id, state.revision, of_state, checksum, self._chain)
+        checksum = row_checksum((position, number, before, events, of_state), f"{entity}/{name}" if name else "", turns)
+        self._chain = chain = chained(self._chain, checksum)
+        self._count += 1
+        self._hashes += hashes
+        if len(hashes) == 1:
+            self._positions.append(position)
+            text = f"[{hashes[0]}]"
+        else:
+            self._positions += [position] * len(hashes)
+            text = str(hashes)
+        self.rows += (
+            *(position, number, entity, name, before, events, text, turns),
+            *(state.payload, state.schema_id, state.revision, of_state, checksum, chain),
+        )
 
     def _replace_state(self, key: EntityKey, state: State) -> None:
-        head = self._head(key)
+        head = self._heads.get(key)
         if head is not None and head.version == state.version and state.version > 0:
             self._direct[key] = (head.number, state)
             self._heads[key] = Head(number=head.number, version=head.version, state=state if is_inline(state) else None)

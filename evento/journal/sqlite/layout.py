@@ -5,6 +5,7 @@ has a CRC-32; a run's row also has one that goes on from the row before, so that
 """
 
 import struct
+from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
@@ -103,25 +104,12 @@ def encode_run(run: Run) -> EncodedRun:
     namespace, entity, instance = run.key
     prefix = f"{namespace}/{entity}/{instance}\n"
     hashes = [_hash(prefix + turn.command.id) for turn in run.turns]
-    return EncodedRun(run, sum([len(turn.events) for turn in run.turns]), encode_turns(run.turns), hashes)
+    return EncodedRun(run, run.version - run.before, encode_turns(run.turns), hashes)
 
 
 def encode_turns(turns: tuple[Turn, ...]) -> bytes:
     """Return turns as a MessagePack array of `StoredTurn`."""
-    return _encode(
-        [
-            (
-                _stored_command(turn.command),
-                turn.kind,
-                [(event.type, event.schema_id, event.payload, event.rejection) for event in turn.events],
-                turn.time_us,
-                turn.revision,
-                turn.attempts,
-                _stored_failure(turn.failure),
-            )
-            for turn in turns
-        ]
-    )
+    return _encode([_stored_turn(turn) for turn in turns])
 
 
 def decode_turns(key: EntityKey, before: int, content: bytes) -> list[Turn]:
@@ -173,7 +161,8 @@ def command_hash(key: EntityKey, command_id: str) -> int:
 
 def row_checksum(numbers: tuple[int, int, int, int, int], words: str, turns: bytes) -> int:
     """Return a row's checksum: over (position, instance, before, events, state_checksum), its names and its turns."""
-    return crc32(turns, crc32(words.encode(), crc32(_NUMBERS.pack(*numbers))))
+    start = crc32(_NUMBERS.pack(*numbers))
+    return crc32(turns, crc32(words.encode(), start) if words else start)
 
 
 def chained(previous: int, checksum: int) -> int:
@@ -185,7 +174,7 @@ def state_checksum(version: int, payload: bytes | None, schema_id: int, revision
     """Return a state's checksum; 0 stands for no payload."""
     if payload is None:
         return 0
-    return crc32(payload, crc32(f"{version} {schema_id} {revision}".encode()))
+    return crc32(payload, (_seed(schema_id, revision) + version) & 0xFFFFFFFF)
 
 
 def content_checksum(number: int, content: bytes) -> int:
@@ -198,8 +187,25 @@ def is_inline(state: State | None) -> bool:
     return state is not None and state.payload is not None and len(state.payload) <= STATE_INLINE_BYTES_MAX
 
 
+@lru_cache(maxsize=256)
+def _seed(schema_id: int, revision: str) -> int:
+    return crc32(f"{schema_id} {revision}".encode())
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & _HASH_MASK
+
+
+def _stored_turn(turn: Turn) -> tuple[object, ...]:
+    return (
+        _stored_command(turn.command),
+        turn.kind.value,
+        [(event.type, event.schema_id, event.payload, event.rejection) for event in turn.events],
+        turn.time_us,
+        turn.revision,
+        turn.attempts,
+        None if turn.failure is None else _stored_failure(turn.failure),
+    )
 
 
 def _stored_command(command: Command) -> tuple[object, ...]:

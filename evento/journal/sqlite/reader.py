@@ -88,7 +88,7 @@ class Reader:
         positions: set[int] = set()
         on_disk: list[int] = []
         for number in wanted.values():
-            recent = [place for generation in view.unindexed for place in generation.commands.get(number, ())]
+            recent = [place for generation in view.unindexed for place in generation.find_command(number)]
             positions.update(recent)
             if not recent:
                 on_disk.append(number)
@@ -173,7 +173,7 @@ class Reader:
         return read_rows(self._connection, self._queries, positions, view.name_of)
 
     def _stream_rows(self, view: View, number: int, after: int, limit: int) -> Iterator[Row]:
-        places = [place for generation in reversed(view.unindexed) for place in generation.runs.get(number, ())]
+        places = [place for generation in reversed(view.unindexed) for place in generation.stream(number)]
         last = 0
         for positions in self._indexed(view, number, after, limit):
             last = positions[-1] if positions else last

@@ -3,7 +3,7 @@
 Everything here runs on one thread. It knows neither the event loop nor who waits for an answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,7 +44,7 @@ class Store:
 
     def commit(self, transitions: Sequence[tuple[Transition, list[EncodedRun]]]) -> list[Appended | Conflict]:
         """Make transitions durable by one commit, and say of each what became of it. Raises apsw.Error: then use it no more."""
-        group = Group(self._ends, self._finder([transition for transition, _ in transitions]))
+        group = Group(self._ends, self._heads([transition for transition, _ in transitions]))
         results = [group.add(transition, encoded) for transition, encoded in transitions]
         if not group.is_empty():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -89,14 +89,21 @@ class Store:
         known.add(hashes)
         return known
 
-    def _finder(self, transitions: Sequence[Transition]) -> Callable[[EntityKey], Head | None]:
-        """Return how to find a head, after reading those from disk that are not in memory, all at once."""
+    def _heads(self, transitions: Sequence[Transition]) -> dict[EntityKey, Head]:
+        """Return where the instances stand that transitions name; those not in memory are read from disk, all at once."""
+        heads: dict[EntityKey, Head] = {}
+        missing: list[EntityKey] = []
         find = self.tail.find
-        wanted = dict.fromkeys(key for transition in transitions for key in _keys(transition) if find(key) is None)
-        if not wanted:
-            return find
-        found = find_heads(self._connection, self._queries, list(wanted))
-        return lambda key: find(key) or found.get(key)
+        for transition in transitions:
+            for key in _keys(transition):
+                head = heads.get(key) or find(key)
+                if head is None:
+                    missing.append(key)
+                else:
+                    heads[key] = head
+        if missing:
+            heads.update(find_heads(self._connection, self._queries, list(dict.fromkeys(missing))))
+        return heads
 
     def _write_pending(self, pending: Mapping[int, Pending | None]) -> None:
         entries: list[SqlValue] = []

@@ -4,6 +4,7 @@ The writer's thread changes the newest generation and replaces `view`; everybody
 then on disk. Whatever has left the view by then was in the indexes before.
 """
 
+from collections.abc import Sequence
 from threading import Lock
 
 from msgspec import Struct
@@ -24,21 +25,48 @@ class Head(Struct, frozen=True, gc=False):
     state: State | None
 
 
+Place = tuple[int, int, int]  # (instance number, before, position) of a run with events
+
+
 class Generation:
     """The runs between two index rounds."""
 
     def __init__(self) -> None:
         self.heads: dict[EntityKey, Head] = {}
         self.names: dict[int, EntityKey] = {}  # of instances that begin here
-        self.runs: dict[int, list[tuple[int, int]]] = {}  # by instance number: (before, position) of runs with events
-        self.commands: dict[int, tuple[int, ...]] = {}  # by hash: positions
+        self.commands: dict[int, int | tuple[int, ...]] = {}  # by hash: position, or several
+        self.places: list[Place] = []
         self.count = 0
         self.bytes = 0
         self.last = 0  # position of its last run
+        self._streams: dict[int, list[tuple[int, int]]] = {}
+        self._sorted = 0
 
     def is_due(self) -> bool:
         """Return whether it is large enough to be indexed."""
         return self.count >= ROUND_RUNS or self.bytes >= ROUND_BYTES
+
+    def add_commands(self, hashes: Sequence[int], positions: Sequence[int]) -> None:
+        """Remember where Commands are."""
+        new = set(hashes)
+        if len(new) == len(hashes) and self.commands.keys().isdisjoint(new):
+            self.commands.update(zip(hashes, positions, strict=True))
+            return
+        for number, position in zip(hashes, positions, strict=True):
+            self.commands[number] = (*self.find_command(number), position)
+
+    def find_command(self, number: int) -> tuple[int, ...]:
+        """Return the positions of rows that hold a Command with this hash."""
+        found = self.commands.get(number, ())
+        return (found,) if isinstance(found, int) else found
+
+    def stream(self, number: int) -> Sequence[tuple[int, int]]:
+        """Return (before, position) of an instance's runs with events. For the reader's thread: what came new is sorted in then."""
+        new = self.places[self._sorted :]
+        self._sorted += len(new)
+        for instance, before, position in new:
+            self._streams.setdefault(instance, []).append((before, position))
+        return self._streams.get(number, ())
 
 
 class View(Struct, frozen=True):
