@@ -32,7 +32,8 @@ class App:
 
     def __init__(self, platform: Platform) -> None:
         intake, views = Intake(platform.catalog), Views(platform.catalog)
-        nouns = (Instances(platform, views), PendingCommands(platform, views), Deployments(platform), Health(platform))
+        # Instances last: their paths have room for any namespace.
+        nouns = (Health(platform), Deployments(platform), PendingCommands(platform, views), Instances(platform, views))
         self._router = Router([route for noun in nouns for route in noun.routes()], redirect_slashes=False, default=_no_route)
         self._post_command = PostCommand(platform, intake, views)
         self._stream = Stream(platform, intake, views)
