@@ -1,0 +1,630 @@
+"""What every journal must keep: one promise per test. A backend's tests subclass JournalContract and give it `open_journal`.
+
+It speaks only through the port. It assumes neither one partition nor positions without gaps, nor that owning is instant.
+"""
+# ruff: noqa: S101  these are tests
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from evento.errors import JournalBusy, JournalError
+from evento.journal.base import CommandRef, Journal, Partition, TurnEntry
+from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Pending, State, Turn
+from evento.model.keys import EntityKey
+from evento.model.limits import STATE_BYTES_MAX
+from evento.model.transition import Appended, Conflict, Run, Transition
+
+OpenJournal = Callable[[], AbstractAsyncContextManager[Journal]]
+PARTITION = 0
+TIME_US = 1_790_000_000_000_000
+WAIT_S = 30.0
+HOSTILE_IDS = (
+    "Ünïcødé",
+    "🏦👩‍🚀",
+    'it\'s "quoted"; --',
+    "a b",
+    "%s{}\\",
+    "null",
+    "1",
+    "01",
+    "1.0",
+    "true",
+    "[1]",
+    "עברית",
+    "x" * 255,
+)
+
+
+def command(key: EntityKey, command_id: str, *, payload: bytes = b"\x02\x00amount") -> Command:
+    """Make a Command."""
+    return Command(id=command_id, key=key, type="Deposit", schema_id=3, payload=payload, accepted_us=TIME_US)
+
+
+def turn(key: EntityKey, command_id: str, before: int, events: int = 1) -> Turn:
+    """Make a finished turn."""
+    made = tuple(Event(type="Deposited", schema_id=4, payload=b"%d" % (before + number)) for number in range(1, events + 1))
+    kind = OutcomeKind.SUCCEEDED if events else OutcomeKind.CONFLICT
+    return Turn(command=command(key, command_id), kind=kind, before=before, events=made, time_us=TIME_US + before, revision="r1")
+
+
+def state(version: int, payload: bytes = b"state", revision: str = "r1") -> State:
+    """Make a state."""
+    return State(version=version, payload=payload + b"%d" % version, schema_id=5, revision=revision)
+
+
+def run(key: EntityKey, before: int, *command_ids: str) -> Run:
+    """Make a run of turns with one event each, and the state after them."""
+    turns = tuple(turn(key, command_id, before + number) for number, command_id in enumerate(command_ids))
+    return Run(key=key, before=before, turns=turns, state=state(before + len(turns)))
+
+
+def keys(journal: Journal, count: int, entity: str = "Account") -> list[EntityKey]:
+    """Return instances of the partition under test."""
+    found: list[EntityKey] = []
+    number = 0
+    while len(found) < count:
+        key = EntityKey("bank", entity, f"acc-{number:06d}")
+        if journal.partition_of(key) == PARTITION:
+            found.append(key)
+        number += 1
+    return found
+
+
+def belonging(journal: Journal, ids: Sequence[str]) -> list[EntityKey]:
+    """Return those of the ids that make an instance of the partition under test."""
+    made = [EntityKey("bank", "Account", instance) for instance in ids]
+    return [key for key in made if journal.partition_of(key) == PARTITION]
+
+
+async def appended(partition: Partition, *runs: Run) -> int:
+    """Append runs as one transition that must succeed; return the position."""
+    result = await partition.append(Transition(runs=runs))
+    assert isinstance(result, Appended), result
+    return result.position
+
+
+async def whole_feed(journal: Journal, limit: int = 1000) -> list[TurnEntry]:
+    """Read the feed from its beginning to its end, page by page."""
+    entries: list[TurnEntry] = []
+    while page := await journal.history.read_feed(PARTITION, after=entries[-1].position if entries else 0, limit=limit):
+        entries += page
+    return entries
+
+
+class JournalContract:
+    """The promises. `open_journal` opens the same store each time; what it yields is closed when the context ends."""
+
+    @pytest.fixture
+    def open_journal(self) -> OpenJournal:
+        """Return how to open one and the same store, again and again."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def owned(self, open_journal: OpenJournal) -> AsyncIterator[tuple[Journal, Partition]]:
+        """Open the store and own the partition under test."""
+        async with asyncio.timeout(WAIT_S), open_journal() as journal, journal.own(PARTITION) as partition:
+            yield journal, partition
+
+    # ------------------------------------------------------------ an empty journal
+    async def test_a_new_journal_is_empty_and_sound(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            assert await partition.read_states([key]) == {}
+            assert await partition.read_turns([CommandRef(key=key, command_id="c1")]) == {}
+            assert list(await partition.read_pending()) == []
+            assert list(await journal.history.read_stream(key)) == []
+            assert await journal.history.read_turn(CommandRef(key=key, command_id="c1")) is None
+            assert await whole_feed(journal) == []
+            assert list(await journal.history.read_instances("bank", "Account")) == []
+            assert list(await journal.read_catalogs()) == []
+            assert list(await journal.check()) == []
+
+    async def test_a_partition_has_its_number_and_every_instance_a_partition(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            assert partition.number == PARTITION
+            placed = {journal.partition_of(EntityKey("bank", "Account", str(number))) for number in range(200)}
+            assert placed <= set(range(journal.partitions))
+
+    async def test_a_partition_that_does_not_exist_cannot_be_owned(self, open_journal: OpenJournal) -> None:
+        async with open_journal() as journal:
+            with pytest.raises(JournalError):
+                async with journal.own(journal.partitions):
+                    pass
+
+    # ------------------------------------------------------------ append
+    async def test_what_was_appended_is_read_back_equal(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            context = Context(correlation_id="k", causation_id="c", actor="é", traceparent="00-1", encryption_key_id="e")
+            full = Command("c1", key, "Withdraw", 7, b"\x00\xff" * 50, TIME_US, expected=0, due_us=TIME_US + 5, context=context)
+            events = (Event("Withdrawn", 8, b"\x00"), Event("LimitReached", 9, b"", rejection=True))
+            failure = Failure(code="handler-failed", message="no\nreason", function="bank-functions")
+            first = Turn(full, OutcomeKind.REJECTED, 0, events, TIME_US, "sha256:ab", 3, failure)
+            last = turn(key, "c2", 2, 0)
+            await appended(partition, Run(key=key, before=0, turns=(first, last), state=state(2)))
+            assert await partition.read_states([key]) == {key: state(2)}
+            refs = [CommandRef(key=key, command_id="c1"), CommandRef(key=key, command_id="c2")]
+            assert await partition.read_turns(refs) == {refs[0]: first, refs[1]: last}
+            assert [entry.turn for entry in await whole_feed(journal)] == [first, last]
+
+    async def test_what_was_appended_is_there_after_reopening(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            first, second = keys(journal, 2)
+            await appended(partition, run(first, 0, "c1", "c2"), run(second, 0, "c3"))
+            await appended(partition, run(first, 2, "c4"))
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([first, second]) == {first: state(3), second: state(1)}
+            assert [made.command.id for made in await journal.history.read_stream(first)] == ["c1", "c2", "c4"]
+            assert list(await journal.check()) == []
+
+    async def test_versions_go_on_after_reopening(self, open_journal: OpenJournal) -> None:
+        for version in range(3):
+            async with self.owned(open_journal) as (journal, partition):
+                [key] = keys(journal, 1)
+                await appended(partition, run(key, version, f"c{version}"))
+        async with self.owned(open_journal) as (journal, partition):
+            assert [made.version for made in await journal.history.read_stream(key)] == [1, 2, 3]
+
+    async def test_positions_grow(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 5)
+            positions = [await appended(partition, run(key, 0, "c")) for key in made]
+        async with self.owned(open_journal) as (journal, partition):
+            positions.append(await appended(partition, run(made[0], 1, "d")))
+            assert positions == sorted(set(positions))
+
+    async def test_appends_become_durable_in_the_order_of_the_calls(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(partition.append(Transition(runs=(run(key, n, f"c{n}"),)))) for n in range(200)]
+            positions = [task.result().position for task in tasks if isinstance(task.result(), Appended)]
+            assert len(positions) == 200
+            assert positions == sorted(positions)
+            assert [made.command.id for made in await journal.history.read_stream(key)] == [f"c{n}" for n in range(200)]
+
+    async def test_a_wrong_before_is_a_conflict_that_tells_the_version(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            assert await partition.append(Transition(runs=(run(key, 1, "c"),))) == Conflict(key=key, before=1, actual=0)
+            await appended(partition, run(key, 0, "c1", "c2"))
+            assert await partition.append(Transition(runs=(run(key, 1, "c"),))) == Conflict(key=key, before=1, actual=2)
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.append(Transition(runs=(run(key, 0, "c"),))) == Conflict(key=key, before=0, actual=2)
+
+    async def test_a_conflict_changes_nothing_of_its_transition(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            good, bad = keys(journal, 2)
+            await partition.append(Transition(pending=(Pending(number=1, command=command(good, "p1")),)))
+            transition = Transition(
+                runs=(run(good, 0, "c1"), run(bad, 5, "c2")),
+                pending=(Pending(number=2, command=command(good, "p2")),),
+                resolved=(1,),
+            )
+            assert isinstance(await partition.append(transition), Conflict)
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([good, bad]) == {}
+            assert await partition.read_turns([CommandRef(key=good, command_id="c1")]) == {}
+            assert [pending.number for pending in await partition.read_pending()] == [1]
+            assert await whole_feed(journal) == []
+
+    async def test_a_conflict_does_not_touch_its_neighbours(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 30)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(partition.append(Transition(runs=(run(key, 7 if number % 3 == 1 else 0, "c"),))))
+                    for number, key in enumerate(made)
+                ]
+            for number, task in enumerate(tasks):
+                assert isinstance(task.result(), Conflict if number % 3 == 1 else Appended)
+            assert set(await partition.read_states(made)) == {key for number, key in enumerate(made) if number % 3 != 1}
+
+    async def test_of_two_appends_for_one_version_one_wins(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(partition.append(Transition(runs=(run(key, 0, "a"),))))
+                second = group.create_task(partition.append(Transition(runs=(run(key, 0, "b"),))))
+            assert isinstance(first.result(), Appended)
+            assert second.result() == Conflict(key=key, before=0, actual=1)
+            assert [made.command.id for made in await journal.history.read_stream(key)] == ["a"]
+
+    async def test_several_runs_of_one_instance_in_one_transition_follow_each_other(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            await appended(partition, run(key, 0, "a"), run(key, 1, "b", "c"))
+            assert isinstance(await partition.append(Transition(runs=(run(key, 3, "d"), run(key, 3, "e")))), Conflict)
+            assert await partition.read_states([key]) == {key: state(3)}
+            assert [made.version for made in await journal.history.read_stream(key)] == [1, 2, 3]
+
+    async def test_an_append_that_is_no_longer_awaited_is_whole_all_the_same(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            task = asyncio.ensure_future(partition.append(Transition(runs=(run(key, 0, "a", "b"),))))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        async with self.owned(open_journal) as (journal, partition):
+            assert len(await journal.history.read_stream(key)) in (0, 2)
+            assert list(await journal.check()) == []
+
+    async def test_appends_that_are_open_when_the_context_ends_are_finished(self, open_journal: OpenJournal) -> None:
+        async with asyncio.timeout(WAIT_S), open_journal() as journal:
+            made = keys(journal, 50)
+            async with journal.own(PARTITION) as partition:
+                tasks = [asyncio.ensure_future(partition.append(Transition(runs=(run(key, 0, "c"),)))) for key in made]
+                await asyncio.sleep(0)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        done = [key for key, result in zip(made, results, strict=True) if isinstance(result, Appended)]
+        assert all(isinstance(result, Appended | JournalError) for result in results)
+        async with self.owned(open_journal) as (journal, partition):
+            assert set(done) <= set(await partition.read_states(made))
+
+    # ------------------------------------------------------------ turns without events, several events
+    async def test_a_turn_without_events_is_kept_and_leaves_the_version(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            old, new = keys(journal, 2)
+            await appended(partition, run(old, 0, "c1"))
+            for key, before in ((old, 1), (new, 0), (old, 1)):
+                number = f"x{len(await whole_feed(journal))}"
+                await appended(partition, Run(key=key, before=before, turns=(turn(key, number, before, 0),), state=None))
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([old, new]) == {old: state(1)}
+            refs = [
+                CommandRef(key=old, command_id="x1"),
+                CommandRef(key=new, command_id="x2"),
+                CommandRef(key=old, command_id="x3"),
+            ]
+            assert set(await partition.read_turns(refs)) == set(refs)
+            assert [made.command.id for made in await journal.history.read_stream(old)] == ["c1"]
+            assert [made.turn.command.id for made in await whole_feed(journal)] == ["c1", "x1", "x2", "x3"]
+            assert [entry.key for entry in await journal.history.read_instances("bank", "Account")] == [old]
+            await appended(partition, run(new, 0, "c2"))
+            await appended(partition, run(old, 1, "c3"))
+            assert list(await journal.check()) == []
+
+    async def test_several_events_of_a_turn_are_counted_in_the_version(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            await appended(partition, Run(key=key, before=0, turns=(turn(key, "a", 0, 3), turn(key, "b", 3, 2)), state=state(5)))
+            assert isinstance(await partition.append(Transition(runs=(run(key, 2, "x"),))), Conflict)
+            await appended(partition, run(key, 5, "c"))
+            assert [(made.before, made.version) for made in await journal.history.read_stream(key)] == [(0, 3), (3, 5), (5, 6)]
+
+    async def test_ten_thousand_turns_of_one_instance_have_versions_without_gaps(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            for before in range(0, 10_000, 500):
+                await appended(partition, run(key, before, *(f"c{before + n}" for n in range(500))))
+            versions: list[int] = []
+            while page := await journal.history.read_stream(key, after=versions[-1] if versions else 0, limit=777):
+                versions += [made.version for made in page]
+            assert versions == list(range(1, 10_001))
+
+    # ------------------------------------------------------------ states
+    async def test_only_instances_with_events_have_a_state(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            there, missing = keys(journal, 2)
+            await appended(partition, run(there, 0, "c"))
+            assert set(await partition.read_states([there, missing])) == {there}
+
+    async def test_a_run_without_a_state_tells_only_the_version(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            fresh, old = keys(journal, 2)
+            await appended(partition, run(old, 0, "c1"))
+            for key, before in ((fresh, 0), (old, 1)):
+                await appended(partition, Run(key=key, before=before, turns=(turn(key, "c2", before),), state=None))
+            expected = {key: State(version, None, 0, "") for key, version in ((fresh, 1), (old, 2))}
+            assert await partition.read_states([fresh, old]) == expected
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([fresh, old]) == expected
+            await appended(partition, run(fresh, 1, "c3"))
+            assert await partition.read_states([fresh]) == {fresh: state(2)}
+
+    async def test_a_rebuilt_state_replaces_that_of_the_same_version(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            first, second = keys(journal, 2)
+            await appended(partition, run(first, 0, "c1"), run(second, 0, "c2"))
+            rebuilt = state(1, b"rebuilt", revision="r2")
+            assert isinstance(await partition.append(Transition(states=((first, rebuilt),))), Appended)
+            assert await partition.read_states([first, second]) == {first: rebuilt, second: state(1)}
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([first, second]) == {first: rebuilt, second: state(1)}
+            await appended(partition, run(first, 1, "c3"))
+            assert await partition.read_states([first]) == {first: state(2)}
+            assert list(await journal.check()) == []
+
+    async def test_a_rebuilt_state_of_another_version_changes_nothing(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            known, unknown = keys(journal, 2)
+            await appended(partition, run(known, 0, "c1", "c2"))
+            stale = ((known, state(1, b"stale")), (known, state(3, b"ahead")), (unknown, state(1, b"nobody")))
+            await partition.append(Transition(states=stale))
+            assert await partition.read_states([known, unknown]) == {known: state(2)}
+
+    async def test_a_big_state_is_kept_whole(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            big, rebuilt = keys(journal, 2)
+            huge = State(1, bytes(range(256)) * (STATE_BYTES_MAX // 256), 5, "r1")
+            await appended(partition, Run(key=big, before=0, turns=(turn(big, "c1", 0),), state=huge), run(rebuilt, 0, "c1"))
+            again = State(1, huge.payload, 5, "r2")
+            await partition.append(Transition(states=((rebuilt, again),)))
+            assert await partition.read_states([big, rebuilt]) == {big: huge, rebuilt: again}
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([big, rebuilt]) == {big: huge, rebuilt: again}
+            assert [entry.state for entry in await journal.history.read_instances("bank", "Account")] == [huge, again]
+            await appended(partition, run(big, 1, "c2"))
+            assert await partition.read_states([big]) == {big: state(2)}
+            assert list(await journal.check()) == []
+
+    async def test_an_empty_state_is_not_no_state(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            empty = State(1, b"", 5, "r1")
+            await appended(partition, Run(key=key, before=0, turns=(turn(key, "c1", 0),), state=empty))
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states([key]) == {key: empty}
+
+    async def test_many_states_come_at_once(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 2_500)
+            await appended(partition, *(run(key, 0, "c") for key in made))
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states(made) == dict.fromkeys(made, state(1))
+
+    # ------------------------------------------------------------ turns of Commands
+    async def test_a_finished_command_is_found_for_ever(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            await appended(partition, run(key, 0, "first"))
+        async with self.owned(open_journal) as (journal, partition):
+            await appended(partition, run(key, 1, "second"))
+            refs = [CommandRef(key=key, command_id=name) for name in ("first", "second", "third")]
+            found = await partition.read_turns(refs)
+            assert {ref.command_id: made.version for ref, made in found.items()} == {"first": 1, "second": 2}
+            assert await journal.history.read_turn(refs[0]) == found[refs[0]]
+            assert await journal.history.read_turn(refs[2]) is None
+
+    async def test_a_command_id_belongs_to_one_instance(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            first, second, third = keys(journal, 3)
+            await appended(partition, run(first, 0, "same"), run(second, 0, "other", "same"))
+        async with self.owned(open_journal) as (journal, partition):
+            refs = [CommandRef(key=key, command_id="same") for key in (first, second, third)]
+            found = await partition.read_turns(refs)
+            assert {ref.key: (made.command.key, made.version) for ref, made in found.items()} == {
+                first: (first, 1),
+                second: (second, 2),
+            }
+
+    async def test_many_commands_are_looked_up_at_once(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 1_500)
+            await appended(partition, *(run(key, 0, f"c-{key.id}") for key in made))
+        async with self.owned(open_journal) as (journal, partition):
+            asked = [CommandRef(key=key, command_id=f"{kind}-{key.id}") for key in made for kind in ("c", "new")]
+            found = await partition.read_turns(asked)
+            assert set(found) == {ref for ref in asked if ref.command_id.startswith("c-")}
+            assert all(ref.command_id == made_turn.command.id for ref, made_turn in found.items())
+
+    # ------------------------------------------------------------ pending
+    async def test_pending_entries_are_added_replaced_and_resolved(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            entries = [Pending(number=number, command=command(key, f"p{number}")) for number in (1, 2, 3)]
+            await partition.append(Transition(pending=tuple(entries)))
+            assert list(await partition.read_pending()) == entries
+            failed = Pending(2, entries[1].command, 4, TIME_US, True, Failure(code="timeout", message="5 s", function=None))
+            await partition.append(Transition(pending=(failed,), resolved=(1,)))
+        async with self.owned(open_journal) as (journal, partition):
+            assert list(await partition.read_pending()) == [failed, entries[2]]
+            await partition.append(Transition(resolved=(2, 3, 99)))
+            assert list(await partition.read_pending()) == []
+
+    async def test_pending_entries_come_in_the_order_of_their_numbers(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            numbers = [9, 100, 10, 2**40, 1, 5_000]
+            await partition.append(Transition(pending=tuple(Pending(n, command(key, f"p{n}")) for n in numbers)))
+        async with self.owned(open_journal) as (journal, partition):
+            assert [pending.number for pending in await partition.read_pending()] == sorted(numbers)
+
+    async def test_a_turn_and_the_end_of_its_pending_entry_are_one(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            await partition.append(Transition(pending=(Pending(number=7, command=command(key, "c1")),)))
+            await partition.append(Transition(runs=(run(key, 0, "c1"),), resolved=(7,)))
+        async with self.owned(open_journal) as (journal, partition):
+            assert list(await partition.read_pending()) == []
+            assert await partition.read_states([key]) == {key: state(1)}
+
+    async def test_concurrent_changes_of_one_pending_entry_keep_their_order(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            put = [Transition(pending=(Pending(1, command(key, "p"), attempts=attempt),)) for attempt in range(50)]
+            async with asyncio.TaskGroup() as group:
+                for transition in (*put, Transition(resolved=(1,)), put[7]):
+                    group.create_task(partition.append(transition))
+            assert [pending.attempts for pending in await partition.read_pending()] == [7]
+
+    # ------------------------------------------------------------ history
+    async def test_a_stream_is_read_from_a_version_on(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            await appended(partition, Run(key=key, before=0, turns=(turn(key, "a", 0, 3), turn(key, "b", 3)), state=state(4)))
+            await appended(partition, run(key, 4, "c", "d"))
+
+            async def ids(after: int) -> str:
+                return "".join(made.command.id for made in await journal.history.read_stream(key, after=after))
+
+            assert [await ids(after) for after in range(8)] == ["abcd", "abcd", "abcd", "bcd", "cd", "d", "", ""]
+
+    async def test_a_stream_gives_as_many_turns_as_the_events_asked_for(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            turns = (turn(key, "a", 0, 3), turn(key, "b", 3, 2), turn(key, "c", 5, 1))
+            await appended(partition, Run(key=key, before=0, turns=turns, state=state(6)))
+
+            async def ids(limit: int) -> str:
+                return "".join(made.command.id for made in await journal.history.read_stream(key, limit=limit))
+
+            assert [await ids(limit) for limit in range(1, 8)] == ["a", "a", "a", "ab", "ab", "abc", "abc"]
+
+    async def test_streams_of_different_instances_do_not_mix(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = [*keys(journal, 20), *keys(journal, 20, entity="Savings")]
+            for before in range(5):
+                await appended(partition, *(run(key, before, f"{key.entity}-{key.id}-{before}") for key in made))
+            for key in made:
+                found = [item.command.id for item in await journal.history.read_stream(key)]
+                assert found == [f"{key.entity}-{key.id}-{before}" for before in range(5)]
+
+    async def test_the_feed_has_every_turn_once_in_the_order_of_the_commits(self, open_journal: OpenJournal) -> None:
+        expected: list[tuple[EntityKey, str]] = []
+        for part in range(2):
+            async with self.owned(open_journal) as (journal, partition):
+                made = keys(journal, 40)
+                for before in range(part * 3, part * 3 + 3):
+                    await appended(partition, *(run(key, before, f"c{before}") for key in made))
+                    expected += [(key, f"c{before}") for key in made]
+        async with self.owned(open_journal) as (journal, partition):
+            for limit in (1, 7, 1000):
+                assert [(entry.turn.command.key, entry.turn.command.id) for entry in await whole_feed(journal, limit)] == expected
+
+    async def test_the_feed_keeps_the_turns_of_one_position_together(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            first, second = keys(journal, 2)
+            await appended(partition, run(first, 0, *(f"c{n}" for n in range(10))))
+            await appended(partition, run(second, 0, "d"))
+            page = await journal.history.read_feed(PARTITION, limit=3)
+            assert [entry.turn.command.id for entry in page][:10] == [f"c{n}" for n in range(10)]
+            rest = await journal.history.read_feed(PARTITION, after=page[-1].position)
+            assert {entry.turn.command.id for entry in (*page, *rest)} == {*(f"c{n}" for n in range(10)), "d"}
+
+    async def test_a_feed_that_goes_on_while_appends_do_misses_nothing(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 300)
+            seen: list[TurnEntry] = []
+
+            async def follow() -> None:
+                while len(seen) < len(made):
+                    seen.extend(await journal.history.read_feed(PARTITION, after=seen[-1].position if seen else 0, limit=10))
+                    await asyncio.sleep(0)
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(follow())
+                for key in made:
+                    group.create_task(partition.append(Transition(runs=(run(key, 0, "c"),))))
+            assert [entry.turn.command.key for entry in seen] == made
+
+    async def test_a_told_append_is_in_every_read(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            [key] = keys(journal, 1)
+            for before in range(30):
+                position = await appended(partition, run(key, before, f"c{before}"))
+                assert (await partition.read_states([key]))[key].version == before + 1
+                assert (await journal.history.read_stream(key, after=before))[-1].version == before + 1
+                assert (await journal.history.read_instances("bank", "Account"))[0].state.version == before + 1
+                assert await journal.history.read_turn(CommandRef(key=key, command_id=f"c{before}")) is not None
+                feed = await journal.history.read_feed(PARTITION, after=position - 1)
+                assert [entry.turn.command.id for entry in feed] == [f"c{before}"]
+
+    async def test_instances_are_listed_by_code_point_page_by_page(self, open_journal: OpenJournal) -> None:
+        ids = ["a", "B", "b", "é", "e\u0301x", "ｚ", "🏦", "\uffee", "10", "9", "a-", "a.", "aa", "Z", "z"]
+        async with self.owned(open_journal) as (journal, partition):
+            made = belonging(journal, ids)
+            for key in made:
+                await appended(partition, run(key, 0, "c"))
+            others = [*keys(journal, 2, entity="Accounts"), *keys(journal, 2, entity="Account2")]
+            await appended(partition, *(run(key, 0, "c") for key in others))
+        expected = sorted(key.id for key in made)
+        async with self.owned(open_journal) as (journal, partition):
+            for limit in (1, 4, 100):
+                listed: list[str] = []
+                while page := await journal.history.read_instances(
+                    "bank", "Account", after=listed[-1] if listed else "", limit=limit
+                ):
+                    assert len(page) <= limit
+                    listed += [entry.key.id for entry in page]
+                assert listed == expected
+
+    async def test_a_listing_shows_new_and_old_instances_with_their_last_states(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 10)
+            await appended(partition, *(run(key, 0, "a") for key in made[::2]))
+        async with self.owned(open_journal) as (journal, partition):
+            await appended(partition, *(run(key, 0, "b") for key in made[1::2]), run(made[0], 1, "c"))
+            listed = {entry.key: entry.state for entry in await journal.history.read_instances("bank", "Account", limit=100)}
+            assert listed == {key: state(2 if key == made[0] else 1) for key in made}
+
+    async def test_hostile_ids_and_bytes_come_back_as_they_were(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = belonging(journal, HOSTILE_IDS)
+            await appended(partition, *(run(key, 0, "._:@=+-") for key in made))
+        async with self.owned(open_journal) as (journal, partition):
+            assert set(await partition.read_states(made)) == set(made)
+            for key in made:
+                assert [item.command.key for item in await journal.history.read_stream(key)] == [key]
+                assert await journal.history.read_turn(CommandRef(key=key, command_id="._:@=+-")) is not None
+            assert list(await journal.check()) == []
+
+    # ------------------------------------------------------------ catalog
+    async def test_catalog_versions_are_kept_in_order_for_ever(self, open_journal: OpenJournal) -> None:
+        async with open_journal() as journal:
+            assert await journal.append_catalog(1, b"one")
+            assert await journal.append_catalog(2, b"\x00two" * 100_000)
+        async with open_journal() as journal:
+            assert list(await journal.read_catalogs()) == [(1, b"one"), (2, b"\x00two" * 100_000)]
+            assert list(await journal.read_catalogs(after=1)) == [(2, b"\x00two" * 100_000)]
+            assert list(await journal.read_catalogs(after=2)) == []
+
+    async def test_only_the_next_catalog_version_is_taken(self, open_journal: OpenJournal) -> None:
+        async with open_journal() as journal:
+            assert not await journal.append_catalog(2, b"too early")
+            assert await journal.append_catalog(1, b"one")
+            assert not await journal.append_catalog(1, b"again")
+            assert list(await journal.read_catalogs()) == [(1, b"one")]
+
+    async def test_of_two_appends_of_one_catalog_version_one_wins(self, open_journal: OpenJournal) -> None:
+        async with open_journal() as journal:
+            results = await asyncio.gather(*(journal.append_catalog(1, b"%d" % number) for number in range(5)))
+            assert sorted(results) == [False, False, False, False, True]
+            assert list(await journal.read_catalogs()) == [(1, b"%d" % results.index(True))]
+
+    # ------------------------------------------------------------ ownership
+    async def test_a_second_owner_is_impossible(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, first):
+            [key] = keys(journal, 1)
+            try:
+                async with journal.own(PARTITION):
+                    with pytest.raises(JournalError):
+                        await first.append(Transition(runs=(run(key, 0, "c"),)))
+            except JournalBusy:
+                await appended(first, run(key, 0, "c"))
+
+    async def test_ownership_ends_with_its_context(self, open_journal: OpenJournal) -> None:
+        async with asyncio.timeout(WAIT_S), open_journal() as journal:
+            [key] = keys(journal, 1)
+            with pytest.raises(ZeroDivisionError):
+                async with journal.own(PARTITION) as first:
+                    raise ZeroDivisionError
+            async with journal.own(PARTITION) as second:
+                with pytest.raises(JournalError):
+                    await first.append(Transition(runs=(run(key, 0, "lost"),)))
+                await appended(second, run(key, 0, "c"))
+                assert [made.command.id for made in await journal.history.read_stream(key)] == ["c"]
+
+    async def test_a_new_owner_sees_what_the_old_one_did(self, open_journal: OpenJournal) -> None:
+        async with asyncio.timeout(WAIT_S), open_journal() as journal:
+            [key] = keys(journal, 1)
+            for before in range(3):
+                async with journal.own(PARTITION) as partition:
+                    assert len(await partition.read_pending()) == before
+                    run_and_entry = Transition(
+                        runs=(run(key, before, f"c{before}"),), pending=(Pending(before, command(key, f"p{before}")),)
+                    )
+                    assert isinstance(await partition.append(run_and_entry), Appended)
