@@ -2,4 +2,5 @@
 
 import pytest
 
-pytest.register_assert_rewrite("evento.testing.journal_contract")
+for part in ("contract", "reading", "samples"):
+    pytest.register_assert_rewrite(f"evento.testing.journal_{part}")
