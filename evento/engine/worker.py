@@ -312,6 +312,7 @@ class Worker:
                 continue
             instance.queue.extendleft(reversed(tickets[run.done :]))
             if run.counted:
+                _mark_storing(tickets[run.done])
                 self._observer.failed(run)
                 self._queues.offer(instance)
                 for ticket in instance.queue:
@@ -337,6 +338,7 @@ class Worker:
         for run in settled.failed:
             ticket = run.works[run.done]
             if isinstance(ticket, Ticket):
+                ticket.storing = False
                 self._leave_inbox(ticket)
                 ticket.tell_eager()
 
@@ -417,3 +419,9 @@ class Worker:
         if ticket is None:
             raise NotFound(f"no unfinished Command {command_id!r} of {key}", command_id=command_id)
         return ticket
+
+
+def _mark_storing(ticket: Ticket) -> None:
+    """Note that a failed ticket is on its way into the journal, unless it is there already: nobody is told before it arrives."""
+    if not ticket.stored:
+        ticket.stored = ticket.storing = True

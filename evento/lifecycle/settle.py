@@ -39,7 +39,7 @@ def settle(
 ) -> Settled:
     """Settle a batch. `jitter` gives uniform numbers in [0, 1).
 
-    Works that failed are changed: attempts, due time or parked, stored. `refolded` states go into the commit as they are.
+    Works that failed are changed: attempts, failure, and due time or parked. `refolded` states go into the commit as they are.
     """
     settled_runs: list[Run] = []
     pending: list[Pending] = []
@@ -75,5 +75,4 @@ def _fail(run: Progress, now_us: int, jitter: float) -> Pending:
     work.failure = run.failure
     work.parked = exhausted(policy, work.attempts)
     work.due_us = None if work.parked else now_us + int(delay_s(policy, work.attempts, jitter) * _US)
-    work.stored = True
     return pending_of(work)
