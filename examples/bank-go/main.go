@@ -4,16 +4,20 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hamba/avro/v2"
@@ -22,22 +26,27 @@ import (
 //go:embed protocol schemas
 var files embed.FS
 
+const callBytesMax = 64 << 20
+
 // Longer strings and arrays are refused before memory is taken for them.
 var codec = avro.Config{MaxByteSliceSize: 1 << 20, MaxSliceAllocSize: 1 << 20}.Freeze()
 
 var schemas, texts = load()
 
 type call struct {
-	Operation string   `avro:"operation"`
-	Namespace string   `avro:"namespace"`
-	Entity    string   `avro:"entity"`
-	Types     []string `avro:"types"`
-	IDs       []string `avro:"ids"`
-	Versions  []int64  `avro:"versions"`
-	States    [][]byte `avro:"states"`
-	Counts    []int    `avro:"counts"`
-	ItemTypes []int    `avro:"item_types"`
-	Payloads  [][]byte `avro:"payloads"`
+	Operation  string      `avro:"operation"`
+	Namespace  string      `avro:"namespace"`
+	Entity     string      `avro:"entity"`
+	Types      []string    `avro:"types"`
+	IDs        []string    `avro:"ids"`
+	Versions   []int64     `avro:"versions"`
+	States     [][]byte    `avro:"states"`
+	Counts     []int       `avro:"counts"`
+	ItemTypes  []int       `avro:"item_types"`
+	Payloads   [][]byte    `avro:"payloads"`
+	Times      []int64     `avro:"times"`
+	CommandIDs []string    `avro:"command_ids"`
+	Contexts   []*struct{} `avro:"contexts"` // of no interest to this bank
 }
 
 type reply struct {
@@ -63,7 +72,7 @@ func work(c call) *reply {
 	for i, count := range c.Counts {
 		var s *savings
 		var failed *failure
-		if c.Versions[i] > 0 {
+		if c.Versions[i] > 0 && count > 0 {
 			s = &savings{}
 			failed = decode("Savings", c.States[i], s)
 		}
@@ -94,7 +103,11 @@ func (r *reply) step(c call, item int, s *savings, state *[]byte) (after *saving
 	}()
 	var f fact
 	name := c.Types[c.ItemTypes[item]]
-	if known := map[bool][]string{true: events, false: commands}[c.Operation == "apply"]; !slices.Contains(known, name) {
+	known := commands
+	if c.Operation == "apply" {
+		known = events
+	}
+	if !slices.Contains(known, name) {
 		return nil, &failure{Code: "unknown-type", Message: name}
 	}
 	if failed = decode(name, c.Payloads[item], &f); failed != nil {
@@ -119,7 +132,7 @@ func (r *reply) step(c call, item int, s *savings, state *[]byte) (after *saving
 
 // fits tells whether the columns of a call fit together.
 func (c call) fits() bool {
-	items, n := 0, len(c.IDs)
+	instances, items := len(c.IDs), 0
 	for _, count := range c.Counts {
 		if count < 0 {
 			return false
@@ -131,17 +144,24 @@ func (c call) fits() bool {
 			return false
 		}
 	}
-	return len(c.Versions) == n && len(c.States) == n && len(c.Counts) == n && len(c.ItemTypes) == items && len(c.Payloads) == items
+	return len(c.Versions) == instances && len(c.States) == instances && len(c.Counts) == instances &&
+		len(c.ItemTypes) == items && len(c.Payloads) == items && len(c.Times) == items &&
+		len(c.CommandIDs) == items && len(c.Contexts) == items
 }
 
 func serveWork(w http.ResponseWriter, request *http.Request) {
 	var c call
-	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, 64<<20))
-	if err != nil || decode("call", body, &c) != nil || !c.fits() || c.Namespace != "bank" || c.Entity != "Savings" {
-		http.Error(w, "not a call of bank/Savings", http.StatusBadRequest)
-		return
+	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, callBytesMax))
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+	case decode("call", body, &c) != nil || !c.fits():
+		http.Error(w, "not a call", http.StatusBadRequest)
+	case c.Namespace != "bank" || c.Entity != "Savings":
+		http.Error(w, "only bank/Savings is served here", http.StatusNotFound)
+	default:
+		answer(w, encode("reply", work(c)))
 	}
-	answer(w, encode("reply", work(c)))
 }
 
 func answer(w http.ResponseWriter, body []byte) {
@@ -190,11 +210,19 @@ func main() {
 	http.HandleFunc("GET /evento/health", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("POST /evento", serveWork)
 	listener, err := listen()
-	if err == nil {
-		go endWithParent()
-		err = http.Serve(listener, nil)
+	if err != nil {
+		log.Fatal(err)
 	}
-	log.Fatal(err)
+	go endWithParent()
+	server, asked := http.Server{}, make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Fatal(err)
+		}
+	}()
+	<-asked
+	_ = server.Shutdown(context.Background()) // finishes what is under way
 }
 
 func listen() (net.Listener, error) {
