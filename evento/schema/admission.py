@@ -12,6 +12,7 @@ from evento.schema.annotation import (
     FIELD_ATTRIBUTES,
     NAME,
     TYPE_ATTRIBUTES,
+    full_name,
     is_full_name,
     kind_of,
     ordered,
@@ -53,11 +54,6 @@ def admit(definition: object, named: Mapping[str, object]) -> tuple[Node, str]:
     """Return the nodes and the complete text of a definition, which may use the types in `named`. Raises SchemaRefused."""
     builder = _Builder(named)
     node, document = builder.build(read_document(definition), "", "$")
-    weight, depth = _expanded(node, {})
-    if weight > EXPANDED_TYPES_MAX:
-        raise SchemaRefused(f"the schema must have at most {EXPANDED_TYPES_MAX} types, each use counted, it has {weight}", path="$")
-    if depth > TYPE_DEPTH_MAX:
-        raise SchemaRefused(f"the schema's types must be nested at most {TYPE_DEPTH_MAX} deep, they are {depth}", path="$")
     return node, write_document(document)
 
 
@@ -68,10 +64,34 @@ class _Builder:
         self.shared = shared
         self.done: dict[str, Node] = {}
         self.busy: list[str] = []
+        self.depth = 0
+        self.sizes: dict[int, tuple[int, int]] = {}
 
     # -------------------------------------------------------------- dispatch
     def build(self, raw: object, space: str, path: str) -> tuple[Node, object]:
-        """Return the node and the normal form of a raw schema that stands in the namespace `space`."""
+        """Return the node and the normal form of a raw schema that stands in the namespace `space`, within the limits."""
+        self.depth += 1
+        if self.depth > TYPE_DEPTH_MAX:
+            raise refused(path, f"must be types nested at most {TYPE_DEPTH_MAX} deep", None)
+        node, document = self.built(raw, space, path)
+        self.depth -= 1
+        self.measure(node, path)
+        return node, document
+
+    def measure(self, node: Node, path: str) -> None:
+        """Count the types in a node, each use of a shared type again, and how deep they are; its parts are measured already.
+
+        Everything that later walks the types, recursively, relies on these two limits.
+        """
+        parts = [self.sizes[id(part)] for part in _parts(node)]
+        weight, depth = 1 + sum(weight for weight, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+        if weight > EXPANDED_TYPES_MAX:
+            raise refused(path, f"must be at most {EXPANDED_TYPES_MAX} types, each use counted", weight)
+        if depth > TYPE_DEPTH_MAX:
+            raise refused(path, f"must be types nested at most {TYPE_DEPTH_MAX} deep", depth)
+        self.sizes[id(node)] = weight, depth
+
+    def built(self, raw: object, space: str, path: str) -> tuple[Node, object]:
         if isinstance(raw, str):
             return (Primitive(kind_of(raw)), raw) if raw in PRIMITIVES else self.reference(raw, space, path)
         if isinstance(raw, list):
@@ -79,9 +99,7 @@ class _Builder:
         if not isinstance(raw, dict) or "type" not in raw:
             raise refused(path, "must be the name of a type, a list of types, or an object with `type`", raw)
         if not isinstance(raw["type"], str):
-            raise refused(
-                path + ".type", "must be the name of a type: write the inner schema here, without the outer object", raw["type"]
-            )
+            raise refused(path + ".type", "must be the name of a type; the outer object is one too many", raw["type"])
         makers: dict[str, Callable[[dict[str, Any], str, str], tuple[Node, object]]] = {
             "record": self.record,
             "enum": self.enum,
@@ -98,7 +116,7 @@ class _Builder:
         raise refused(path + ".type", "must be one of Avro's types; a named type is used by its name alone", raw["type"])
 
     def reference(self, name: str, space: str, path: str) -> tuple[Node, object]:
-        full = name if "." in name or not space else f"{space}.{name}"
+        full = full_name(name, space)
         if full in self.busy:
             raise refused(path, "must not contain itself: Evento takes no recursive types; keep the parts by id instead", full)
         if full not in self.done:
@@ -108,7 +126,9 @@ class _Builder:
         return self.done[full], full.rpartition(".")[2] if full.rpartition(".")[0] == space else full
 
     def inlined(self, full: str, space: str, path: str) -> tuple[Node, object]:
+        self.depth -= 1  # the reference and what it stands for are one type
         node, document = self.build(read_document(self.shared[full]), "", f"{path}<{full}>")
+        self.depth += 1
         if branch_name(node) != full or not isinstance(document, dict):
             raise refused(path, f"is shared as {full} but defines {branch_name(node)}", None)
         return node, placed(document, full, space)
@@ -145,9 +165,7 @@ class _Builder:
         read_logical(raw, path)
         node, document = self.build(raw[name], space, f"{path}.{name}")
         if is_empty(node):
-            raise refused(
-                f"{path}.{name}", "must not take zero bytes: a few bytes could announce billions of them", branch_name(node)
-            )
+            raise refused(f"{path}.{name}", "must not take zero bytes, or a few bytes could announce billions", branch_name(node))
         return node, ordered({**raw, name: document}, TYPE_ATTRIBUTES)
 
     # -------------------------------------------------------------- named types
@@ -158,7 +176,7 @@ class _Builder:
             raise refused(path + ".namespace", "must be names joined by dots", given)
         if not isinstance(name, str) or not is_full_name(name):
             raise refused(path + ".name", "must be a name: letters, digits and _, not a digit first; dots join a namespace", name)
-        full = name if "." in name or not given else f"{given}.{name}"
+        full = full_name(name, given)
         own, _, short = full.rpartition(".")
         if short in PRIMITIVES or short in COMPLEX:
             raise refused(path + ".name", "must not be the name of a type of Avro", short)
@@ -174,7 +192,7 @@ class _Builder:
         aliases = raw.get("aliases", [])
         if not isinstance(aliases, list) or not all(isinstance(alias, str) and is_full_name(alias) for alias in aliases):
             raise refused(path + ".aliases", "must be a list of names", aliases)
-        return frozenset(alias if "." in alias or not own else f"{own}.{alias}" for alias in aliases)
+        return frozenset(full_name(alias, own) for alias in aliases)
 
     def record(self, raw: dict[str, Any], space: str, path: str) -> tuple[Node, object]:
         full, own = self.name(raw, space, path)
@@ -265,19 +283,15 @@ def _default(node: Node, value: object, path: str) -> bytes:
         raise SchemaRefused(f"{where}: {unfit.sentence}", path=where, rule=unfit.rule) from None
 
 
-def _expanded(node: Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Return (types, depth) of a node with every use of a shared type counted. Ends, since nothing contains itself."""
-    if id(node) not in known:
-        match node:
-            case Record():
-                parts = [_expanded(field.type, known) for field in node.fields]
-            case Union():
-                parts = [_expanded(branch, known) for branch in node.branches]
-            case Array():
-                parts = [_expanded(node.items, known)]
-            case Map():
-                parts = [_expanded(node.values, known)]
-            case _:
-                parts = []
-        known[id(node)] = 1 + sum(weight for weight, _ in parts), 1 + max((depth for _, depth in parts), default=0)
-    return known[id(node)]
+def _parts(node: Node) -> list[Node]:
+    match node:
+        case Record():
+            return [field.type for field in node.fields]
+        case Union():
+            return list(node.branches)
+        case Array():
+            return [node.items]
+        case Map():
+            return [node.values]
+        case _:
+            return []

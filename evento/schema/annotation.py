@@ -66,10 +66,18 @@ def _decimal(raw: dict[str, Any], size: int | None, path: str) -> Logical:
 
 
 def placed(document: dict[str, Any], full: str, space: str) -> dict[str, Any]:
-    """Return a definition with its name as it is written inside the namespace `space`."""
+    """Return a definition with its name as it is written inside the namespace `space`, and its aliases in full."""
     own, _, short = full.rpartition(".")
-    rest = {name: item for name, item in document.items() if name not in ("name", "namespace")}
-    return ordered({**rest, "name": short, **({} if own == space else {"namespace": own})}, TYPE_ATTRIBUTES)
+    placing: dict[str, Any] = {"name": short, **({} if own == space else {"namespace": own})}
+    if "aliases" in document:
+        placing["aliases"] = [full_name(alias, own) for alias in document["aliases"]]
+    rest = {name: item for name, item in document.items() if name != "namespace"}
+    return ordered({**rest, **placing}, TYPE_ATTRIBUTES)
+
+
+def full_name(name: str, space: str) -> str:
+    """Return a name with its namespace, which is `space` when the name has none itself."""
+    return name if "." in name or not space else f"{space}.{name}"
 
 
 def ordered(document: dict[str, Any], first: list[str]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def read_document(definition: object) -> object:
 
 
 def write_document(document: object) -> str:
-    """Return a document as compact JSON. Raises SchemaRefused when it is too large or not valid Unicode."""
+    """Return a document as compact JSON that `read_document` would take. Raises SchemaRefused when it would not."""
+    _check_shape(document)
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
         size = len(text.encode())

@@ -37,8 +37,10 @@ def compile_skip(node: Node) -> Callable[[bytes, int], int]:
     return cast(Callable[[bytes, int], int], _Source(render=False).part(node))
 
 
-def float_value(number: float, raw: bytes) -> float | str:
-    """Return a 32-bit float as JSON has it: the shortest number that is the same float."""
+def float_value(number: float, raw: bytes) -> float:
+    """Return a 32-bit float as JSON has it: a whole number as it is, another in as few digits as tell it from its neighbours."""
+    if number.is_integer():
+        return number
     short = float(f"{number:.6g}")
     return short if FLOAT.pack(short) == raw else float(f"{number:.9g}")
 
