@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from evento.errors import FunctionUnavailable
 from evento.functions.output import Output
+from evento.model.resources import FunctionSpec
 
 DRAIN_S = 5.0  # between SIGTERM and SIGKILL
 _KILL_S = 5.0  # until a killed process must be gone
@@ -101,13 +102,16 @@ async def ended_within(child: Child, delay_s: float) -> bool:
     return child.ended.is_set()
 
 
-async def start_child(command: Sequence[str], directory: str, environment: Mapping[str, str], output: Output) -> Child:
-    """Start a command in `directory` with exactly this environment. Raises FunctionUnavailable if it cannot be started.
+async def start_child(function: FunctionSpec, socket: Path, environment: Mapping[str, str], output: Output) -> Child:
+    """Start a function's command, told to serve `socket`. Raises FunctionUnavailable if it cannot be started.
 
-    `python` and `python3` mean the interpreter that runs the platform, so that manifests are portable.
+    `python` and `python3` mean the interpreter that runs the platform, so that manifests are portable. The command's environment is
+    `environment`, over it the function's own, over that what the protocol tells it.
     """
+    command, directory = function.command, function.directory
+    told = {"EVENTO_SOCKET": str(socket), "EVENTO_REVISION": function.revision}
     program = sys.executable if command[0] in _PYTHON else command[0]
-    arguments = (sys.executable, "-I", "-S", _GUARD, program, *command[1:])
+    arguments = (sys.executable, "-I", "-S", _GUARD, str(socket), program, *command[1:])
     try:
         _, child = await asyncio.get_running_loop().subprocess_exec(
             lambda: Child(output),
@@ -116,7 +120,7 @@ async def start_child(command: Sequence[str], directory: str, environment: Mappi
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=directory or None,
-            env=dict(environment),
+            env={"PYTHONUNBUFFERED": "1", **environment, **function.env, **told},
             start_new_session=True,
         )
     except (OSError, ValueError) as error:  # no such directory; a NUL in an argument

@@ -1,8 +1,8 @@
 """The guard of one local function: starts its command, and takes it along, with all it started, when the platform is gone.
 
-Run as a program of its own with nothing but the standard library: `python -I -S launch.py COMMAND ARGUMENT...`, as the leader of a
-session, with a pipe as standard input whose other end only the platform holds. That end closes however the platform ends. It
-knows nothing of functions: it hands output, signals and exit status through.
+Run as a program of its own with nothing but the standard library: `python -I -S launch.py SOCKET COMMAND ARGUMENT...`, as the
+leader of a session, with a pipe as standard input whose other end only the platform holds. That end closes however the platform
+ends. It speaks no protocol: it hands output, signals and exit status through, and removes the socket nobody will call any more.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -18,7 +19,7 @@ _LIFELINE = 0
 _EXIT_NOT_STARTED = 127
 
 
-def main(command: list[str]) -> NoReturn:
+def main(socket: str, command: list[str]) -> NoReturn:
     """Run `command` to its end and exit as it did, 128 + n if signal n ended it; or end everything when the lifeline is cut."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -32,6 +33,9 @@ def main(command: list[str]) -> NoReturn:
     while True:
         readable, _, _ = select.select([_LIFELINE, woken], [], [])
         if _LIFELINE in readable and not os.read(_LIFELINE, 1):
+            with suppress(OSError):
+                os.unlink(socket)
+                os.rmdir(os.path.dirname(socket))
             os.killpg(0, signal.SIGKILL)  # this process too
         if woken in readable:
             os.read(woken, 4096)
@@ -63,4 +67,4 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

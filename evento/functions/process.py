@@ -52,8 +52,7 @@ class ProcessRuntime:
     async def serve(self, function: FunctionSpec, expected: Expected = NOTHING_EXPECTED) -> AsyncIterator[FunctionClient]:
         """Provide a client; its process starts with the first `ready` or call, and ends with the context."""
         with tempfile.TemporaryDirectory(prefix="evento-", dir=_socket_directory(self._directory)) as directory:
-            environment = {"PYTHONUNBUFFERED": "1", **self._environment, **function.env, "EVENTO_REVISION": function.revision}
-            client = ProcessFunction(function, expected, self._clock, environment=environment, directory=Path(directory))
+            client = ProcessFunction(function, expected, self._clock, environment=self._environment, directory=Path(directory))
             async with _alongside(client.run()):
                 yield client
 
@@ -99,6 +98,7 @@ class ProcessFunction:
         self._wanted = asyncio.Event()
         self._start = _Start()
         self._starts = 0
+        self._last = ""  # why the last start failed
         self._restarts = 0  # since a call ended well
         self._timeouts = 0  # since a call ended well
 
@@ -145,7 +145,8 @@ class ProcessFunction:
             async with asyncio.timeout(within_s):
                 await start.done.wait()
         except TimeoutError as error:
-            raise FunctionUnavailable(f"function {self._name} is not ready: its process is being started") from error
+            message = f"function {self._name} is not ready: its process is being started"
+            raise FunctionUnavailable(f"{message}; the last one failed: {self._last}" if self._last else message) from error
         if start.running is None:
             message = start.error.message if start.error else ""
             raise FunctionUnavailable(message, **(start.error.details if start.error else {}))
@@ -154,25 +155,26 @@ class ProcessFunction:
     # ------------------------------------------------------- one process, from its start to its end
     async def _live(self) -> None:
         self._starts += 1
-        socket = str(self._directory / f"{self._starts}.sock")
-        environment = {**self._environment, "EVENTO_SOCKET": socket}
+        socket = self._directory / f"{self._starts}.sock"
         try:
-            child = await start_child(self._function.command, self._function.directory, environment, Output(self._logger))
+            child = await start_child(self._function, socket, self._environment, Output(self._logger))
         except FunctionUnavailable as error:
             self._failed(error)
             return
-        client = HttpFunction(self._function, Address(socket=socket), self._expected, self._clock)
+        client = HttpFunction(self._function, Address(socket=str(socket)), self._expected, self._clock)
         try:
             await self._become_ready(child, client)
-            self._revision = client.revision
-            self._start.succeed(_Running(child, client))
-            await self._watch(_Running(child, client))
+            self._revision, self._last = client.revision, ""
+            running = _Running(child, client)
+            self._start.succeed(running)
+            await self._watch(running)
         except FunctionUnavailable as error:
             self._failed(error)
         finally:
             self._withdraw(client)
             client.close()
             await child.stop()
+            socket.unlink(missing_ok=True)
 
     async def _become_ready(self, child: Child, client: HttpFunction) -> None:
         reason, delay_s = "", POLL_FIRST_S
@@ -189,12 +191,14 @@ class ProcessFunction:
     async def _watch(self, running: _Running) -> None:
         """Return when the process has ended; end it when it does not answer its health endpoint for as long as a call may take."""
         while not await ended_within(running.child, HEALTH_EVERY_S):
-            if not await running.client.healthy(max(HEALTH_EVERY_S, self._function.timeout_s)):
+            healthy = await running.client.healthy(max(HEALTH_EVERY_S, self._function.timeout_s))
+            if not healthy and not await ended_within(running.child, _ENDING_S):
                 self._replace(running, "it did not answer its health endpoint")
         self._logger.warning("function %s %s", self._name, running.child.ending)
 
     def _failed(self, error: FunctionUnavailable) -> None:
         self._logger.error("%s", error.message)
+        self._last = error.message
         self._start.fail(error)
         self._start = _Start()
 

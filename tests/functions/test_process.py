@@ -163,6 +163,15 @@ async def test_a_function_that_serves_less_than_expected_is_unavailable_and_says
             await client.ready()
 
 
+async def test_a_call_after_a_failed_start_is_told_soon_why_it_failed() -> None:
+    async with serving(scripted("exit")) as client:
+        for _ in range(5):
+            with pytest.raises(FunctionUnavailable):
+                await client.ready()
+        with pytest.raises(FunctionUnavailable, match=r"being started; the last one failed: .* this will not do"):
+            await do(client)
+
+
 async def test_a_call_while_it_starts_is_told_soon_that_it_is_not_ready() -> None:
     async with serving(scripted("mute")) as client:
         started = asyncio.get_running_loop().time()
@@ -311,7 +320,7 @@ async def test_an_error_of_the_context_comes_out_as_it_is() -> None:
 
 
 PLATFORM = """
-    import asyncio, os, sys
+    import asyncio, json, sys
     sys.path.insert(0, {tests!r})
     from test_process import scripted, serving, do
 
@@ -321,6 +330,7 @@ PLATFORM = """
             await other.ready()
             for one in (client, other):
                 print(await do(one, "pid"), await do(one, "spawn"), flush=True)
+                print(json.loads(await do(one, "env"))["EVENTO_SOCKET"], flush=True)
             await asyncio.sleep(1000)
 
     {run}(main())
@@ -332,13 +342,15 @@ async def test_nothing_outlives_a_platform_that_is_killed(run: str) -> None:
     program = textwrap.dedent(PLATFORM).format(tests=str(Path(__file__).parent), run=run)
     platform = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     assert platform.stdout is not None
-    pids = [int(pid) for _ in range(2) for pid in (await platform.stdout.readline()).split()]
+    words = b"".join([await platform.stdout.readline() for _ in range(4)]).decode().split()
+    pids, sockets = [int(word) for word in words if word.isdigit()], [Path(word) for word in words if not word.isdigit()]
     guards = [os.getpgid(pid) for pid in pids]
-    assert len(pids) == 4
+    assert len(pids) == 4 and all(map(os.path.exists, sockets))
     platform.kill()
     await platform.wait()
     for pid in {*pids, *guards}:
         assert await gone(pid)
+    assert not any(map(os.path.exists, [socket.parent for socket in sockets]))
 
 
 async def test_nothing_outlives_a_guard_that_is_killed() -> None:
