@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import random
 import signal
 import sys
@@ -22,7 +21,8 @@ from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.worker import Limits
 from evento.errors import DeploymentRefused, NotReady
-from evento.functions.runtimes import Runtimes
+from evento.functions.process import ProcessRuntime
+from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import Journal
 from evento.journal.sqlite import open_sqlite
 from evento.model.resources import FunctionSpec
@@ -34,7 +34,7 @@ from evento.registry.deployment import Registry
 from evento.registry.documents import Documents, documents_of
 from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
-from evento.settings import Settings
+from evento.settings import Settings, read_environment
 from evento.telemetry import Metrics, set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
         engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
-        fleet = Fleet(Runtimes(SystemClock(), os.environ), observer.called)
+        clock = SystemClock()
+        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment()), UrlRuntime(clock)), observer.called)
         node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
@@ -171,6 +172,12 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
             await _serve(server, settings)
             if watching is not None:
                 watching.cancel()
+
+
+async def verify(settings: Settings) -> Sequence[str]:
+    """Verify the data folder of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
+    async with open_node(settings) as node:
+        return await node.operations.verify()
 
 
 async def _deploy_sources(node: Node, sources: Sequence[str]) -> None:

@@ -59,6 +59,11 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
     return _checked(values)
 
 
+def read_environment() -> Mapping[str, str]:
+    """Return the whole environment, for those who pass a part of it on to processes."""
+    return dict(os.environ)
+
+
 def read_url(environ: Mapping[str, str] | None = None) -> str:
     """Return the address of the server that clients speak to: `EVENTO_URL`, or the default."""
     return (os.environ if environ is None else environ).get("EVENTO_URL") or URL_DEFAULT
