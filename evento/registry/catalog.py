@@ -4,12 +4,12 @@ Schemas are parsed when first asked for and kept; every one that was ever deploy
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from evento.errors import NotFound
 from evento.model.resources import CommandSpec, EntitySpec, EventSpec, FunctionSpec
 from evento.registry.contents import Contents
+from evento.registry.hints import hint, perhaps_meant
 from evento.schema import Schema, parse_schema, resolver
 
 Resolve = Callable[[bytes], bytes]
@@ -133,10 +133,7 @@ def _entities(contents: Contents) -> dict[tuple[str, str], EntitySpec]:
 
 def _not_found(kind: str, asked: str, known: Iterable[str], where: str) -> NotFound:
     names = sorted(known)
-    close = get_close_matches(asked[:_ASKED_CHARACTERS_MAX], names, 1)
-    message = f"there is no {kind} {asked[:_ASKED_CHARACTERS_MAX]!r}{where}"
-    if close:
-        message += f"; did you mean {close[0]}?"
-    return NotFound(
-        message, kind=kind, name=asked[:_ASKED_CHARACTERS_MAX], known=names[:_KNOWN_MAX], hint=close[0] if close else None
-    )
+    meant = perhaps_meant(asked, names)
+    shown = asked[:_ASKED_CHARACTERS_MAX]
+    message = f"there is no {kind} {shown!r}{where}" + hint(asked, names)
+    return NotFound(message, kind=kind, name=shown, known=names[:_KNOWN_MAX], hint=meant)

@@ -8,12 +8,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 from evento.registry.catalog import Catalog
 from evento.registry.declared import Declared
 from evento.registry.documents import Origin, Problem, ValuePath
 from evento.registry.draft import Draft, Key, key_of
+from evento.registry.hints import hint
 from evento.registry.models import CommandManifest, EntityManifest
 from evento.schema import incompatibilities
 
@@ -90,20 +90,19 @@ class _Names:
         names = self._names[kind]
         if (declared.namespace, name) in names:
             return
-        close = get_close_matches(name, [known for space, known in names if space == declared.namespace], 1)
-        message = f"there is no {kind} of this name in namespace {declared.namespace}" + (
-            f"; did you mean {close[0]}?" if close else ""
-        )
+        known = [other for space, other in names if space == declared.namespace]
+        message = f"there is no {kind} of this name in namespace {declared.namespace}{hint(name, known)}"
         yield declared.origin.problem(message, path, resource=declared.title, value=name)
 
     def _events(self, command: Declared, manifest: CommandManifest) -> Iterator[Problem]:
+        known_entity = (command.namespace, command.entity) in self._names["Entity"]
         lists: Mapping[str, list[str]] = {"events": manifest.spec.events, "rejections": manifest.spec.rejections}
         for field, names in lists.items():
             for place, name in enumerate(names):
                 path = ("spec", field, place)
                 yield from self._reference(command, "Event", name, path)
                 owner = self._owners.get((command.namespace, name))
-                if owner and owner != command.entity:
+                if owner and owner != command.entity and known_entity:
                     message = f"this Event belongs to {owner}; a Command of {command.entity} cannot end in it"
                     yield command.origin.problem(message, path, resource=command.title, value=name)
                 if field == "rejections" and name in manifest.spec.events:

@@ -3,8 +3,8 @@
 Schemas are parsed and directories read here; what refers to what, and what was deployed before, is for `evento.registry.checks`.
 """
 
+import os
 import re
-from difflib import get_close_matches
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from evento.errors import DeploymentRefused, SchemaRefused
 from evento.model.resources import FunctionSpec, Scale
 from evento.registry.documents import Document, Documents, Origin, Problem, ValuePath
+from evento.registry.hints import hint
 from evento.registry.models import (
     MANIFESTS,
     CommandManifest,
@@ -36,6 +37,13 @@ _SPOKEN = {
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "too_long": "must have at most {max_length} items",
+    "string_too_long": "must have at most {max_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must match {pattern}",
 }
 
 
@@ -129,7 +137,8 @@ def _translated(model: type[BaseModel], error: ErrorDetails, origin: Origin, res
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
     else:
-        message = _SPOKEN.get(kind, error["msg"][:1].lower() + error["msg"][1:])
+        spoken = _SPOKEN.get(kind)
+        message = spoken.format_map(error.get("ctx", {})) if spoken else error["msg"]
     return origin.problem(message, path, resource=resource, value=value)
 
 
@@ -144,8 +153,7 @@ def _fields(model: type[BaseModel], path: ValuePath) -> list[str]:
 
 
 def _unknown(given: object, known: list[str], rule: str) -> str:
-    close = get_close_matches(str(given)[:64], known, 1)
-    return f"{rule} {', '.join(known)}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{rule} {', '.join(known)}{hint(str(given), known)}"
 
 
 def is_file_reference(given: object) -> bool:
@@ -191,8 +199,12 @@ def _function(manifest: FunctionManifest, named: Declared, problems: list[Proble
         files=tuple(fields.files),
         scale=Scale(scale.least, scale.most, scale.idle) if scale else None,
     )
-    if fields.command and not fields.directory:
-        problems.append(named.origin.problem("is required with command", ("spec", "directory"), resource=named.title))
+    if fields.command and not os.path.isabs(fields.directory):
+        rule = (
+            "must be an absolute path, once it has left the manifest's folder" if fields.directory else "is required with command"
+        )
+        value = fields.directory or None
+        problems.append(named.origin.problem(rule, ("spec", "directory"), resource=named.title, value=value))
         return None
     try:
         revision = function_revision(spec)

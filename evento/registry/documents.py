@@ -3,6 +3,7 @@
 A document is plain JSON values; which fields a resource has is `evento.registry.models`' matter.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -10,6 +11,7 @@ from msgspec import Struct
 from evento.registry.limits import DEPTH_MAX, DOCUMENTS_MAX, NODES_MAX, VALUE_CHARACTERS_MAX
 
 ValuePath = tuple[str | int, ...]
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -110,6 +112,8 @@ def broken_rule(content: object) -> str | None:
         nodes += len(level)
         if nodes > NODES_MAX:
             return f"a document may have at most {NODES_MAX} values"
+        if not all(_is_unicode(value) for value in level):
+            return "a document's text must be valid Unicode"
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return None
@@ -125,6 +129,12 @@ def shown(value: object) -> str:
     """Return a value as a problem shows it, shortened."""
     text = f"a mapping of {len(value)}" if isinstance(value, dict) else repr(value)
     return text if len(text) <= VALUE_CHARACTERS_MAX else text[:VALUE_CHARACTERS_MAX] + "…"
+
+
+def _is_unicode(value: object) -> bool:
+    """JSON can write half a surrogate pair, which no UTF-8 can hold."""
+    texts = value if isinstance(value, dict) else (value,)
+    return not any(isinstance(text, str) and not text.isascii() and _SURROGATE.search(text) for text in texts)
 
 
 def _children(value: object) -> Sequence[object]:

@@ -6,6 +6,7 @@ putting its file there.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,12 +45,12 @@ def read_manifests(paths: Sequence[Path | str]) -> Documents:
 def _files(paths: Sequence[Path | str], problems: list[Problem]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):
             found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
             if not found:
                 problems.append(Problem("there is no .yaml or .yml file in this folder", file=str(path)))
             files += found
-        elif path.is_file():
+        elif os.path.isfile(path):
             files.append(path)
         else:
             problems.append(Problem("there is no such file or folder", file=str(path)))
@@ -143,4 +144,4 @@ def _with_directory(document: Document, spec: Mapping[str, object]) -> Mapping[s
     directory = spec.get("directory", "")
     if "command" not in spec or not isinstance(directory, str) or "\0" in directory:
         return spec
-    return {**spec, "directory": str((_folder(document) / directory).resolve())}
+    return {**spec, "directory": os.path.realpath(_folder(document) / directory)}

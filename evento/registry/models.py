@@ -54,7 +54,14 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-Text = Annotated[str, Field(max_length=4096)]
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
+NonEmpty = Annotated[Text, Field(min_length=1)]
 TypeName = Annotated[str, _named(check_type_name)]
 FunctionName = Annotated[str, _named(check_function_name)]
 TypeNames = Annotated[list[TypeName], Field(max_length=_NAMES_MAX), AfterValidator(_distinct)]
@@ -147,13 +154,11 @@ class ScaleFields(_Model):
 class FunctionFields(_Model):
     """`spec` of a Function: exactly one of command, url and image."""
 
-    command: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=_ARGUMENTS_MAX)
-    ] = []
+    command: Annotated[list[NonEmpty], Field(min_length=1, max_length=_ARGUMENTS_MAX)] = []
     url: Annotated[str, Field(pattern=r"^(http|https)://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)] = ""
     image: Annotated[str, Field(pattern=r"^[a-z0-9][^\s]*$", max_length=512)] = ""
     directory: Text = ""
-    files: Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=1000)] = []
+    files: Annotated[list[NonEmpty], Field(max_length=1000)] = []
     env: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text], Field(max_length=1000)] = {}
     timeout: Annotated[Duration, _at_most(_TIMEOUT_S_MAX, "60s")] = 10.0
     start: Annotated[Duration, _at_most(_START_S_MAX, "10m")] = 60.0

@@ -26,7 +26,9 @@ _TOLD_CHARACTERS_MAX = 2000
 
 def is_module(target: str) -> bool:
     """Tell whether `target` names a Python module rather than manifests: `bank.py`, `bank.py:app`, `bank:app`, `shop.bank`."""
-    return bool(_FILE.fullmatch(target)) or (not Path(target).exists() and bool(_MODULE.fullmatch(target)))
+    if _FILE.fullmatch(target):
+        return True
+    return bool(_MODULE.fullmatch(target)) and not target.endswith((".yaml", ".yml")) and not os.path.exists(target)
 
 
 def read_module(target: str, *, timeout_s: float = DESCRIBE_S) -> Documents:
@@ -36,8 +38,8 @@ def read_module(target: str, *, timeout_s: float = DESCRIBE_S) -> Documents:
     """
     file = _FILE.fullmatch(target)
     if file:
-        path = Path(file[1]).resolve()
-        if not path.is_file():
+        path = Path(os.path.realpath(file[1]))
+        if not os.path.isfile(path):
             return _refused(target, "there is no such file")
         folder, name = path.parent, f"{path.stem}:{file[2] or _ATTRIBUTE}"
     elif _MODULE.fullmatch(target):
@@ -84,7 +86,7 @@ def _with_directory(document: Document, folder: Path) -> Document:
     directory = spec.get("directory", "")
     if not isinstance(directory, str) or "\0" in directory:
         return document
-    return Document({**document.content, "spec": {**spec, "directory": str((folder / directory).resolve())}}, document.origin)
+    return Document({**document.content, "spec": {**spec, "directory": os.path.realpath(folder / directory)}}, document.origin)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

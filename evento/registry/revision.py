@@ -36,8 +36,8 @@ def content_revision(
     in `bank:app`) and every file below the directory with the same suffix as one of these, so that what they import is in it.
     Raises DeploymentRefused if there is no such directory, a glob matches nothing, or it is too much.
     """
-    root = Path(directory).resolve()
-    if not root.is_dir():
+    root = Path(os.path.realpath(directory))
+    if not os.path.isdir(root):
         raise DeploymentRefused(f"the function's directory {directory} does not exist", field="directory", value=directory)
     digest = hashlib.sha256()
     for part in command:
@@ -88,10 +88,10 @@ def _matching(root: Path, globs: Sequence[str]) -> Iterator[Path]:
         matched = False
         try:
             for path in root.glob(glob):
-                if path.is_file():
+                if os.path.isfile(path):
                     matched = True
                     yield path
-        except (ValueError, NotImplementedError, IndexError) as error:
+        except (OSError, ValueError, NotImplementedError, IndexError) as error:
             raise DeploymentRefused(
                 f"files: {glob!r} is no glob below the directory: {error}", field="files", value=glob
             ) from error
@@ -100,7 +100,7 @@ def _matching(root: Path, globs: Sequence[str]) -> Iterator[Path]:
 
 
 def _named(root: Path, command: Sequence[str]) -> Iterator[Path]:
-    named = [path for argument in command for path in _candidates(root, argument) if path.is_file()]
+    named = [path for argument in command for path in _candidates(root, argument) if os.path.isfile(path)]
     yield from named
     suffixes = {path.suffix for path in named} - {""}
     if suffixes:
@@ -109,7 +109,7 @@ def _named(root: Path, command: Sequence[str]) -> Iterator[Path]:
 
 def _candidates(root: Path, argument: str) -> Iterator[Path]:
     """What an argument may mean: a path below the directory, or a Python module there, with or without `:attribute`."""
-    if not argument or argument.startswith("-") or "\0" in argument or len(argument) > 1024:
+    if not argument or argument.startswith("-"):
         return
     module = argument.partition(":")[0].replace(".", "/")
     for relative in (argument, f"{module}.py", f"{module}/__init__.py"):
@@ -121,4 +121,4 @@ def _candidates(root: Path, argument: str) -> Iterator[Path]:
 def _below(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED]
-        yield from (path for name in names if not name.startswith(".") and (path := Path(folder, name)).is_file())
+        yield from (path for name in names if not name.startswith(".") and os.path.isfile(path := Path(folder, name)))

@@ -4,6 +4,7 @@ Knows files and full names; whether a definition is a good schema is `evento.sch
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class FileRefused(Exception):
 def read_text(file: Path, bytes_max: int) -> str:
     """Return the UTF-8 text of a regular file of at most `bytes_max` bytes. Raises FileRefused."""
     try:
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise FileRefused("there is no such file")
         with file.open("rb") as opened:
             content = opened.read(bytes_max + 1)
@@ -69,9 +70,9 @@ class SchemaFiles:
         if file.parent in self._folders:
             return
         self._folders.add(file.parent)
-        limit = root.resolve()
+        limit = Path(os.path.realpath(root))
         for beside in sorted(file.parent.glob(f"*{_SUFFIX}")) if file.parent.is_dir() else ():
-            resolved = beside.resolve()
+            resolved = Path(os.path.realpath(beside))
             if resolved.is_relative_to(limit):
                 self._read(resolved)
 
@@ -108,11 +109,8 @@ def _allowed(root: Path, reference: str) -> Path:
         raise FileRefused("a schema file must be named relative to the manifest's folder")
     if path.suffix != _SUFFIX:
         raise FileRefused(f"a schema file must end in {_SUFFIX}")
-    try:
-        file = (root / path).resolve()
-    except (OSError, RuntimeError) as error:
-        raise FileRefused(f"the schema file cannot be found: {error}") from error
-    if ".." in path.parts or not file.is_relative_to(root.resolve()):
+    file = Path(os.path.realpath(root / path))
+    if ".." in path.parts or not file.is_relative_to(Path(os.path.realpath(root))):
         raise FileRefused("a schema file must stand below the manifest's folder, also behind symbolic links")
     return file
 
