@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 from evento.api.headers import EXPECTED_MAX, check_context_id, check_traceparent
 from evento.api.intake import NOTHING, Intake, Request, Target, too_large
-from evento.api.json_in import MALFORMED
+from evento.api.json_in import MALFORMED, parse_json
 from evento.api.times import parse_time
 from evento.errors import EventoError, InvalidRequest
 from evento.model.command import Command, Context
@@ -39,6 +39,7 @@ class Line(Struct, forbid_unknown_fields=True):
     traceparent: str | None = None
 
 
+_NAMES = tuple(f'"{name}"'.encode() for name in Line.__struct_fields__)
 _decode = msgspec.json.Decoder(Line).decode
 _decode_lines = msgspec.json.Decoder(Line).decode_lines
 
@@ -102,13 +103,15 @@ class LineParser:
         return results
 
     def _lines(self, block: bytes) -> Iterable[Line | EventoError | None]:
-        """Decode all lines at once; if that fails, or lines and values are not one to one, each by itself. None: a blank line."""
-        if len(block) <= LINE_BYTES_MAX:
+        """Decode all lines at once; each by itself if one may be wrong, or if lines and values are not one to one. None: blank."""
+        count = block.count(b"\n")
+        # A name that is there more often than lines are may be twice in one of them: decoding would take the last one silently.
+        if len(block) <= LINE_BYTES_MAX and all(block.count(name) <= count for name in _NAMES):
             try:
                 lines = _decode_lines(block)
             except MALFORMED:
                 lines = []
-            if len(lines) == block.count(b"\n"):
+            if len(lines) == count:
                 return lines
         return map(_one_line, block.removesuffix(b"\n").split(b"\n"))
 
@@ -139,7 +142,10 @@ def _one_line(text: bytes) -> Line | EventoError | None:
     if not text.strip():
         return None
     try:
+        parse_json(text)
         return _decode(text)
+    except InvalidRequest as refused:
+        return refused
     except MALFORMED as error:
         return InvalidRequest(f"not a Command: {error}", field="line", rule="one Command as a JSON object, on a line of its own")
 

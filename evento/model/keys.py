@@ -10,6 +10,7 @@ INSTANCE_ID_BYTES_MAX = 255
 _NAMESPACE = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TYPE = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _FUNCTION = _NAMESPACE
+_PLAIN_ID = re.compile(r"[!-.0-~]{1,255}")  # visible ASCII but for the slash
 _COMMAND_ID = re.compile(r"[A-Za-z0-9._:@=+-]{1,128}")
 
 
@@ -50,7 +51,7 @@ def check_instance_id(instance_id: str) -> str:
     Any text of 1 to 255 bytes of UTF-8 in normal form C, without control or format characters, `/`, and not `.` or `..`.
     Most ids are plain ASCII, and those pass without the costly checks.
     """
-    if instance_id.isalnum() and instance_id.isascii() and len(instance_id) <= INSTANCE_ID_BYTES_MAX:
+    if _PLAIN_ID.fullmatch(instance_id) and instance_id not in (".", ".."):
         return instance_id
     rule = _broken_instance_rule(instance_id)
     if rule:

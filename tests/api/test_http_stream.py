@@ -45,11 +45,13 @@ async def test_a_bad_line_costs_only_itself_and_is_told_with_its_number(server: 
             line(command="Unknown"),
             line(expected_version=-1),
             line(due="tomorrow"),
+            line().replace(b'"id":', b'"id": "bob", "id":'),
+            line().replace(b'"1.00"', b'"1.00", "amount": "2.00"'),
             line(command_id="z"),
         ]
     )
     answers = await stream(server, data)
-    assert [answer.get("line", "ok") for answer in answers] == ["ok", 3, 4, 5, 6, 7, 8, 9, 10, 11, "ok"]
+    assert [answer.get("line", "ok") for answer in answers] == ["ok", 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, "ok"]
     codes = [answer.get("code") for answer in answers]
     assert codes[1:-1] == [
         "invalid-request",
@@ -59,6 +61,8 @@ async def test_a_bad_line_costs_only_itself_and_is_told_with_its_number(server: 
         "invalid-name",
         "invalid-request",
         "not-found",
+        "invalid-request",
+        "invalid-request",
         "invalid-request",
         "invalid-request",
     ]
