@@ -42,7 +42,7 @@ class Output:
 
     def tail(self) -> str:
         """Return the last lines, or "" if there are none."""
-        return " | ".join([_shown(line) for line in self._tail])[-_TAIL_CHARS_MAX:]
+        return " | ".join([_shown(line).strip() for line in self._tail if line.strip(b" ^~\r")])[-_TAIL_CHARS_MAX:]
 
     def _line(self, line: bytes) -> None:
         line = line[:LINE_BYTES_MAX]
