@@ -311,6 +311,12 @@ async def test_pruning_keeps_a_function_that_an_unmentioned_entity_needs() -> No
     assert not plan(registry, *bank(), prune=True).changed
 
 
+async def test_pruning_removes_a_function_together_with_the_last_command_that_needs_it() -> None:
+    registry = await deployed(bank(function("desk"), command("Pay", handle="desk")))
+    pruning = plan(registry, *bank(), prune=True)
+    assert [change.name for change in pruning.changes if change.action == Action.REMOVED] == ["Pay", "desk"]
+
+
 # ------------------------------------------------------------------ commit
 async def test_a_lost_race_with_the_same_deployment_is_no_change() -> None:
     log = ListLog()
