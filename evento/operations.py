@@ -28,11 +28,12 @@ class Operations:
             version = self._engine.configuration[0].version
         except NotReady as error:
             reason = error.message
-        if not reason and not self._engine.open:
+        ready = self._engine.open
+        if not ready:
             reason = "the journal is not open"
         pending, parked = self._engine.count_pending()
         return Status(
-            ready=not reason,
+            ready=ready,
             reason=reason,
             journal=self._name,
             catalog_version=version,

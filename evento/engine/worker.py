@@ -134,8 +134,8 @@ class Worker:
 
     @property
     def open(self) -> bool:
-        """Tell whether Commands are taken."""
-        return self._open and not self._draining and self._execution is not None
+        """Tell whether Commands are taken, once something is deployed."""
+        return self._open and not self._draining
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more Commands, and finish what can be finished within `timeout_s`."""
