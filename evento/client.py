@@ -149,7 +149,9 @@ class Client:
 
     async def _json(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Json:
         try:
-            async with self._opened().request(method, self._url + path, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._opened().request(
+                method, self._url + path, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 if response.status == 204:
                     return {}
                 content = await _object(response)
@@ -209,7 +211,8 @@ def _split(text: str, count: int, example: str) -> list[str]:
 
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
-    return Unreachable(f"cannot reach Evento at {url}: {str(error) or type(error).__name__}", url=url)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return Unreachable(f"cannot reach Evento at {url}: {reason}", url=url)
 
 
 _ERRORS: dict[str, type[EventoError]] = {

@@ -8,7 +8,9 @@ from evento.cli.connection import ask
 from evento.cli.output import Form, Output, Url, show_json, show_table, tell
 from evento.cli.sending import show_outcome
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look up Commands; retry or discard those that are not finished.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look up Commands; retry or discard those that are not finished."
+)
 
 Instance = Annotated[str, typer.Argument(help="namespace/Entity/id")]
 CommandId = Annotated[str, typer.Argument(help="the command id")]
@@ -26,7 +28,10 @@ def get(instance: Instance, command_id: CommandId, output: Output = Form.TEXT, u
 
 @app.command("list", epilog="Example: evento commands list --parked")
 def listing(
-    parked: Annotated[bool | None, typer.Option("--parked/--waiting", help="only those that wait for you; or only the others")] = None,
+    *,
+    parked: Annotated[
+        bool | None, typer.Option("--parked/--waiting", help="only those that wait for you; or only the others")
+    ] = None,
     after: Annotated[int, typer.Option(help="from the first number above this one", min=0)] = 0,
     limit: Annotated[int, typer.Option(help="at most so many", min=1, max=1000)] = 100,
     output: Output = Form.TEXT,
@@ -66,6 +71,7 @@ def retry(instance: Instance, command_id: CommandId, url: Url = None) -> None:
 def discard(
     instance: Instance,
     command_id: CommandId,
+    *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
     url: Url = None,
 ) -> None:

@@ -12,9 +12,12 @@ EXAMPLE = "Example: evento deploy examples/bank --dry-run"
 
 def deploy(
     paths: Annotated[list[str], typer.Argument(help="manifest files, folders of them, Python modules written with the SDK")],
+    *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would change, and change nothing")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="remove Commands and Functions of these namespaces that are not there")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="remove Commands and Functions of these namespaces that are not there")
+    ] = False,
     output: Output = Form.TEXT,
     url: Url = None,
 ) -> None:

@@ -7,3 +7,23 @@ import typer
 from evento.cli.output import EXIT_REFUSED, Form, Output, run, show_json, show_table, tell
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on functions, in any language.")
+
+
+@app.command("check", epilog="Example: evento function check http://127.0.0.1:8080")
+def check(
+    target: Annotated[str, typer.Argument(metavar="URL", help="http://host:port, or unix:/path of its socket")],
+    output: Output = Form.TEXT,
+) -> None:
+    """Check a running function against the rules of the function protocol."""
+    from evento.testing.function_kit import check_function
+
+    results = run(lambda: check_function(target))
+    failed = [result for result in results if not result.ok]
+    if output is Form.JSON:
+        show_json({"ok": not failed, "results": results})
+    else:
+        rows = [(result.rule, result.name, "ok" if result.ok else "FAILED", result.detail) for result in results]
+        show_table(f"{target} and the rules of the function protocol", ("rule", "what", "", "found"), rows)
+    tell(f"{len(failed)} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed")
+    if failed:
+        raise typer.Exit(EXIT_REFUSED)

@@ -18,6 +18,8 @@ EXIT_USAGE = 2
 EXIT_REJECTED = 3  # the business said no: a rejection event
 EXIT_UNREACHABLE = 4  # no server, or one that is not ready: try again
 
+WIDTH_OF_FILES = 200  # columns of a table that is not on a terminal
+
 T = TypeVar("T")
 
 
@@ -49,16 +51,20 @@ def show_json(value: Any) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows for people; nothing in them is taken for markup."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left", box=SIMPLE)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_OF_FILES
+    console.print(table)
 
 
 def compact(value: Any) -> str:

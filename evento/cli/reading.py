@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from evento.cli.connection import ask
-from evento.cli.output import Form, Output, Url, compact, show_json, show_table, tell
+from evento.cli.output import Form, Output, Url, compact, show_json, tell
 
 GET_EXAMPLE = """Examples:
 
@@ -20,6 +20,7 @@ EVENTS_EXAMPLE = """Example: evento events bank/Checking/alice --after 10 --limi
 
 def get(
     instance: Annotated[str, typer.Argument(help="namespace/Entity/id; namespace/Entity lists instances")],
+    *,
     version: Annotated[int | None, typer.Option(help="as it was at this version")] = None,
     at: Annotated[str | None, typer.Option(help="as it was at this ISO 8601 time, for example 2026-05-31T12:00:00Z")] = None,
     after: Annotated[str, typer.Option(help="in a listing: from the first id above this one")] = "",
@@ -45,6 +46,7 @@ def get(
 
 def events(
     instance: Annotated[str, typer.Argument(help="namespace/Entity/id")],
+    *,
     after: Annotated[int, typer.Option(help="from the first version above this one", min=0)] = 0,
     limit: Annotated[int, typer.Option(help="at most so many", min=1, max=1000)] = 100,
     output: Output = Form.TEXT,
@@ -52,15 +54,16 @@ def events(
 ) -> None:
     """Show the history of an instance."""
     page = ask(url, lambda client: client.events(instance, after=after, limit=limit))
-    _show_page(page, "events", output, ("version", "time", "type", "data", "command_id"))
+    _show_page(page, "events", output, ("version", "time", "type", "data"))
 
 
 def _show_page(page: dict[str, Any], member: str, output: Form, columns: tuple[str, ...]) -> None:
+    """Print a line for each row: that is what can be searched and cut."""
     if output is Form.JSON:
         show_json(page)
         return
-    rows = [[_cell(row.get(column)) for column in columns] for row in page[member]]
-    show_table("", columns, rows)
+    for row in page[member]:
+        typer.echo("  ".join(_cell(row.get(column)) for column in columns))
     if page["next"] is not None:
         tell(f"there are more: --after {page['next']}")
 

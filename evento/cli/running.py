@@ -48,10 +48,7 @@ def verify(
     url: Url = None,
 ) -> None:
     """Fold everything again from the events, and report every difference: checksums, versions, states, outcomes."""
-    if data is None:
-        differences = ask(url, lambda client: client.verify())["differences"]
-    else:
-        differences = _verify_offline(data)
+    differences = ask(url, lambda client: client.verify())["differences"] if data is None else _verify_offline(data)
     if output is Form.JSON:
         show_json({"ok": not differences, "differences": differences})
     else:

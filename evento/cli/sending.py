@@ -16,11 +16,17 @@ evento send --file commands.ndjson
 """
 
 
-def send(
+def send(  # noqa: PLR0913  each is an option of the command
     instance: Annotated[str | None, typer.Argument(help="namespace/Entity/id, for example bank/Checking/alice")] = None,
     command: Annotated[str | None, typer.Argument(help="the Command, for example WithdrawCash")] = None,
-    fields: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="its data; values are read as JSON if they are JSON, else as text")] = None,
-    file: Annotated[str | None, typer.Option("--file", "-f", help="send the Commands in this NDJSON file; - is the standard input")] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="its data; values are read as JSON if they are JSON, else as text"),
+    ] = None,
+    *,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="send the Commands in this NDJSON file; - is the standard input")
+    ] = None,
     command_id: Annotated[str | None, typer.Option("--id", help="the command id; the same id is executed once")] = None,
     expect: Annotated[int | None, typer.Option(help="only at this version of the instance (0: it does not exist yet)")] = None,
     wait: Annotated[int | None, typer.Option(help="seconds to wait for the end, 0 to 60; 0 returns once it is accepted")] = None,
