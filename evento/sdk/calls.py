@@ -16,6 +16,11 @@ from evento.sdk.errors import CodecError, ItemFailed, describe
 _log = logging.getLogger("evento.function")
 
 
+# An event that a handle returned: its type, the object as its bytes would decode, and its bytes.
+Fact = tuple[Event, Any, bytes]
+_FROM_USER_CODE = ("handler-failed", "apply-failed")  # whose traceback helps the author
+
+
 class MalformedCall(ValueError):
     """The columns of a call do not fit together."""
 
@@ -72,7 +77,7 @@ class EntityCalls:
             number, error = columns.failures[0]
             text = "%s: %d of %d instances of %s failed; the first, %s: %s"
             where = (operation, len(columns.failures), len(instances), self._entity.name, call["ids"][number], error)
-            _log.warning(text, *where, exc_info=error.__cause__)
+            _log.warning(text, *where, exc_info=error.__cause__ if error.code in _FROM_USER_CODE else None)
         return {
             "types": self._event_names,
             "done": columns.done,
@@ -96,8 +101,8 @@ class EntityCalls:
                 group.create_task(self._decide_run(call, commands, instance, part))
         for instance, part in zip(instances, parts, strict=True):
             if not part.done:  # cancelled by its own doing: the group does not mind, the caller would miss an element
-                part = Columns()
-                self._stop(instance, 0, ItemFailed("handler-failed", "the handle was cancelled"), part)
+                part.done, part.states = [0], [b""]
+                part.failures = [(instance.number, ItemFailed("handler-failed", "the handle was cancelled"))]
             columns.extend(part)
         return columns
 
@@ -105,7 +110,7 @@ class EntityCalls:
         """Take one instance's Commands in order: handle, and for a turn apply; stop at the first that fails."""
         _, version, before, first, last = instance
         applies, item_types, payloads = call["operation"] == "turn", call["item_types"], call["payloads"]
-        at, start = first, len(out.payloads)
+        finished: list[list[Fact]] = []
         try:
             state = self._state(before)
             for at in range(first, last):
@@ -123,23 +128,26 @@ class EntityCalls:
                     raise ItemFailed("handler-failed", describe(error)) from error
                 facts = self._accept(command, result)
                 if applies:
-                    for event, fact, _ in facts:
-                        state = self._evolve(event, fact, state)
+                    for fact in facts:
+                        state = self._evolve(fact[0], fact[1], state)
                     version += len(facts)
-                for event, _, payload in facts:
-                    out.event_types.append(event.index)
-                    out.payloads.append(payload)
-                out.counts.append(len(facts))
+                finished.append(facts)
+            encoded = self._encode(state) if applies and finished else b""
         except ItemFailed as error:
-            work = [
-                (self._event(index), payload) for index, payload in zip(out.event_types[start:], out.payloads[start:], strict=True)
-            ]
-            self._stop(instance, at - first, error, out, work if applies else ())
-            return
-        out.done.append(last - first)
-        out.states.append(self._encode(state) if applies and last > first else b"")
+            work = [(fact[0], fact[2]) for facts in finished for fact in facts] if applies else []
+            failed, encoded = self._stopped(instance, error, work)
+            if failed is not error:
+                finished = []
+            out.failures.append((instance.number, failed))
+        for facts in finished:
+            out.counts.append(len(facts))
+            for event, _, payload in facts:
+                out.event_types.append(event.index)
+                out.payloads.append(payload)
+        out.done.append(len(finished))
+        out.states.append(encoded)
 
-    def _accept(self, command: Command, result: Any) -> list[tuple[Event, Any, bytes]]:
+    def _accept(self, command: Command, result: Any) -> list[Fact]:
         """Return what a handle returned as events, as their bytes and as what these bytes mean."""
         facts = []
         for fact in result if result.__class__ is list or result.__class__ is tuple else (result,):
@@ -179,11 +187,13 @@ class EntityCalls:
                 if event is None or event.apply is None:
                     raise ItemFailed("unknown-type", f"no apply here for {call['types'][call['item_types'][first + done]]}")
                 state = self._evolve(event, _decoded(event, payload), state)
+            done, encoded = len(work), self._encode(state) if work else b""
         except ItemFailed as error:
-            self._stop(instance, done, error, out, work[:done])
-            return
-        out.done.append(last - first)
-        out.states.append(self._encode(state) if work else b"")
+            failed, encoded = self._stopped(instance, error, work[:done])
+            done = done if failed is error else 0
+            out.failures.append((instance.number, failed))
+        out.done.append(done)
+        out.states.append(encoded)
 
     def _evolve(self, event: Event, fact: Any, state: Any) -> Any:
         try:
@@ -194,19 +204,21 @@ class EntityCalls:
             raise ItemFailed("apply-failed", describe(error)) from error
         return state
 
-    def _stop(self, instance: Instance, done: int, error: ItemFailed, out: Columns, work: Sequence[tuple[Any, bytes]] = ()) -> None:
-        """Record that the item after `done` failed, with the state after those before it.
+    def _stopped(self, instance: Instance, error: ItemFailed, work: Sequence[tuple[Any, bytes]]) -> tuple[ItemFailed, bytes]:
+        """Return the failure, and the state after the events of the items that were finished before it.
 
-        That state is folded anew from bytes: user code that fails half-way may have changed the one it was given.
+        That state is folded anew from bytes: user code that failed half-way may have changed the one it was given. If that fails
+        too, apply is not pure, none of the items is finished, and this is the failure.
         """
-        state = None
-        if work:
+        if not work:
+            return error, b""
+        try:
             state = self._state(instance.state)
             for event, payload in work:
                 state = self._evolve(event, _decoded(event, payload), state)
-        out.done.append(done)
-        out.states.append(self._encode(state) if work else b"")
-        out.failures.append((instance.number, error))
+        except ItemFailed as again:
+            return again, b""
+        return error, self._encode(state)
 
     # ---------------------------------------------------------------- small
     def _state(self, state: bytes | None) -> Any:
@@ -214,9 +226,6 @@ class EntityCalls:
             return None if state is None else self._decode(state)
         except CodecError as error:
             raise ItemFailed("undecodable", f"the state: {error}") from error
-
-    def _event(self, index: int) -> Event:
-        return self._entity.events[self._event_names[index]]
 
 
 def _decoded(declared: Command | Event, payload: bytes) -> Any:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -112,11 +113,14 @@ def serve(namespace: Namespace) -> None:
     )
     path = os.environ.get("EVENTO_SOCKET")
     listening = _unix_socket(path) if path else _port(os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080")))
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        if path:
-            Path(path).unlink(missing_ok=True)
+    # uvicorn raises the signal again once it has drained; by then there is nothing left to stop, and the exit code should be 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Let the process come to its end."""
 
 
 def _unix_socket(path: str) -> socket.socket:
