@@ -220,6 +220,21 @@ async def test_a_late_answer_of_a_cancelled_call_is_dropped(tmp_path: Path) -> N
         function.close()
 
 
+async def test_a_call_that_timed_out_is_cancelled_at_the_function_too(tmp_path: Path) -> None:
+    hung_up = asyncio.Event()
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        assert await reader.read() == b""
+        hung_up.set()
+
+    async with serving(tmp_path / "s", behave):
+        with pytest.raises(FunctionTimeout):
+            await call(client(tmp_path / "s", timeout_s=0.1))
+        async with asyncio.timeout(1.0):
+            await hung_up.wait()
+
+
 async def test_bytes_that_nobody_asked_for_are_never_an_answer(tmp_path: Path) -> None:
     forged = answer(reply_body(payloads=[b"forged"]))
     async with serving(tmp_path / "s", saying(GOOD + forged)):
