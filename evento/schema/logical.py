@@ -124,11 +124,17 @@ def _time_text(number: int, *, per_s: int, digits: int) -> str:
     return f"{text}.{fraction:0{digits}d}" if fraction else text
 
 
-def _instant_text(number: int, *, per_s: int, digits: int, zone: str) -> str:
-    second, fraction = divmod(number, per_s)
-    day, second = divmod(second, DAY_S)
-    text = f"{date_text(day)}T{_MINUTES[second // 60]}{_SECONDS[second % 60]}"
-    return f"{text}.{fraction:0{digits}d}{zone}" if fraction else text + zone
+def _instant_text(per_s: int, digits: int, zone: str) -> Callable[[int], str]:
+    plain, fine = f"%sT%s%s{zone}", f"%sT%s%s.%0{digits}d{zone}"
+
+    def text(number: int) -> str:
+        second, fraction = divmod(number, per_s)
+        day, second = divmod(second, DAY_S)
+        if fraction:
+            return fine % (date_text(day), _MINUTES[second // 60], _SECONDS[second % 60], fraction)
+        return plain % (date_text(day), _MINUTES[second // 60], _SECONDS[second % 60])
+
+    return text
 
 
 def _clock_number(match: re.Match[str], first: int, digits: int) -> int:
@@ -171,7 +177,7 @@ def _forms() -> dict[str, Form]:
         per_s = 10**digits
         low, high = max(LONG_MIN, _FIRST_DAY * DAY_S * per_s), min(LONG_MAX, (_LAST_DAY + 1) * DAY_S * per_s - 1)
         for name, zone, number in (("timestamp", "Z", _instant_number), ("local-timestamp", "", _local_number)):
-            text = partial(_instant_text, per_s=per_s, digits=digits, zone=zone)
+            text = _instant_text(per_s, digits, zone)
             forms[f"{name}-{unit}"] = Form("long", low, high, text, partial(number, digits=digits))
         if unit != "nanos":
             time_text, time_number = partial(_time_text, per_s=per_s, digits=digits), partial(_time_number, digits=digits)

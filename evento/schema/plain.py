@@ -4,33 +4,16 @@ The value is already parsed. What Avro's own JSON encoding has and people do not
 not understood. A union takes the one type that the value fits; when several fit, the value must name its type (see `branches`).
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64
-from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import TypeAlias
+from collections.abc import Mapping
 
-from evento.schema.binary import (
-    INT_MAX,
-    INT_MIN,
-    LONG_MAX,
-    LONG_MIN,
-    encode_bytes,
-    encode_double,
-    encode_float,
-    encode_long,
-    twos_complement,
-)
+from evento.schema.binary import encode_long
 from evento.schema.branches import has_integer, is_tagged, tags
-from evento.schema.logical import FORMS, Form, decimal_number, duration_bytes, uuid_number
+from evento.schema.leaves import Encode, encode_enum, encode_fixed, encode_primitive, encode_string, listed, only_null
 from evento.schema.node import Array, Enum, Field, Fixed, Map, Node, Primitive, Record, Union, null_index
 from evento.schema.unfit import Unfit
 
-Encode: TypeAlias = Callable[[object], bytes]
-
 # Defaults can make few bytes of JSON many bytes of Avro; a list or map stops growing here, far above every payload limit.
 COLLECTION_BYTES_MAX = 4 * 1024 * 1024
-_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _MISSING = object()
 
 
@@ -54,11 +37,11 @@ class _Encoders:
     def make(self, node: Node) -> Encode:
         match node:
             case Primitive():
-                return _primitive(node)
+                return encode_primitive(node)
             case Fixed():
-                return _fixed(node)
+                return encode_fixed(node)
             case Enum():
-                return _enum(node)
+                return encode_enum(node)
             case Array():
                 return _array(self.of(node.items))
             case Map():
@@ -74,167 +57,8 @@ class _Encoders:
             return _choice(node, [self.of(branch) for branch in node.branches])
         others = [index for index in range(len(node.branches)) if index != null]
         if not others:
-            return _only_null(encode_long(0))
+            return only_null(encode_long(0))
         return _optional(encode_long(others[0]), self.of(node.branches[others[0]]), None if null is None else encode_long(null))
-
-
-# ------------------------------------------------------------------ types without parts
-def _primitive(node: Primitive) -> Encode:
-    logical = node.logical
-    match node.kind:
-        case "null":
-            return _only_null(b"")
-        case "boolean":
-            return _boolean
-        case "int" | "long" if logical:
-            return _form(logical.name, FORMS[logical.name])
-        case "int":
-            return _int
-        case "long":
-            return _long
-        case "float":
-            return _float
-        case "double":
-            return _double
-        case "bytes" if logical:
-            precision, scale = logical.precision, logical.scale
-            return lambda value: encode_bytes(twos_complement(decimal_number(value, precision, scale)))
-        case "bytes":
-            return lambda value: encode_bytes(_base64(value))
-        case "string":
-            return _uuid if logical else _string
-
-
-def _only_null(encoded: bytes) -> Encode:
-    def encode(value: object) -> bytes:
-        if value is not None:
-            raise Unfit("must be null", value)
-        return encoded
-
-    return encode
-
-
-def _boolean(value: object) -> bytes:
-    if value is True:
-        return b"\x01"
-    if value is False:
-        return b"\x00"
-    raise Unfit("must be true or false", value)
-
-
-def _int(value: object) -> bytes:
-    if type(value) is not int:
-        raise Unfit("must be a whole number, without a point", value)
-    if not INT_MIN <= value <= INT_MAX:
-        raise Unfit("must be a whole number of at most 32 bits", value)
-    return encode_long(value)
-
-
-def _long(value: object) -> bytes:
-    if type(value) is not int:
-        raise Unfit("must be a whole number, without a point", value)
-    if not LONG_MIN <= value <= LONG_MAX:
-        raise Unfit("must be a whole number of at most 64 bits", value)
-    return encode_long(value)
-
-
-def _number(value: object) -> float:
-    """Return a JSON number as a float; a whole number must be exactly one."""
-    if type(value) is float:
-        return value
-    if type(value) is int or isinstance(value, Decimal):
-        try:
-            number = float(value)
-        except OverflowError:
-            raise Unfit("must be a number in the range of a 64-bit float", value) from None
-        if number != value and type(value) is int:
-            raise Unfit("must be a whole number that a float holds exactly", value)
-        return number
-    if type(value) is str and value in _SPECIAL:
-        return _SPECIAL[value]
-    raise Unfit('must be a number, or "NaN", "Infinity" or "-Infinity"', value)
-
-
-def _float(value: object) -> bytes:
-    try:
-        return encode_float(_number(value))
-    except OverflowError:
-        raise Unfit("must be a number in the range of a 32-bit float", value) from None
-
-
-def _double(value: object) -> bytes:
-    return encode_double(_number(value))
-
-
-def _string(value: object) -> bytes:
-    if type(value) is not str:
-        raise Unfit("must be text", value)
-    try:
-        data = value.encode()
-    except UnicodeEncodeError:
-        raise Unfit("must be valid Unicode text", ascii(value)) from None
-    return encode_long(len(data)) + data
-
-
-def _uuid(value: object) -> bytes:
-    if type(value) is not str:
-        raise Unfit("must be a UUID, as text", value)
-    return encode_bytes(uuid_number(value).encode())
-
-
-def _base64(value: object) -> bytes:
-    if type(value) is not str:
-        raise Unfit("must be bytes, as base64 text", value)
-    try:
-        return a2b_base64(value.encode("ascii"), strict_mode=True)
-    except (Base64Error, UnicodeEncodeError):
-        raise Unfit("must be bytes, as base64 text with padding", value) from None
-
-
-def _form(name: str, form: Form) -> Encode:
-    low, high, number_of = form.low, form.high, form.number
-
-    def encode(value: object) -> bytes:
-        if type(value) is not str:
-            raise Unfit(f"must be a {name} as ISO 8601 text, such as {form.text(0)}", value)
-        number = number_of(value)
-        if not low <= number <= high:
-            raise Unfit(f"must be in the range of {name}, {form.text(low)} to {form.text(high)}", value)
-        return encode_long(number)
-
-    return encode
-
-
-def _fixed(node: Fixed) -> Encode:
-    size, logical = node.size, node.logical
-    match logical.name if logical else None:
-        case "decimal" if logical:
-            precision, scale = logical.precision, logical.scale
-            return lambda value: decimal_number(value, precision, scale).to_bytes(size, "big", signed=True)
-        case "uuid":
-            return lambda value: bytes.fromhex(_uuid(value)[1:].decode().replace("-", ""))
-        case "duration":
-            return duration_bytes
-
-    def encode(value: object) -> bytes:
-        data = _base64(value)
-        if len(data) != size:
-            raise Unfit(f"must be exactly {size} bytes, as base64 text; it is {len(data)}", value)
-        return data
-
-    return encode
-
-
-def _enum(node: Enum) -> Encode:
-    table = {symbol: encode_long(index) for index, symbol in enumerate(node.symbols)}
-
-    def encode(value: object) -> bytes:
-        encoded = table.get(value) if type(value) is str else None
-        if encoded is None:
-            raise Unfit(f"must be one of {_listed(node.symbols)}", value)
-        return encoded
-
-    return encode
 
 
 # ------------------------------------------------------------------ types with parts
@@ -277,7 +101,7 @@ def _unknown(value: Mapping[object, object], known: list[str]) -> Unfit:
     name = next(name for name in value if name not in known)
     return _at(
         f".{str(name)[:60]}",
-        Unfit(f"is not a field here; the fields are {_listed(known)}" if known else "is not a field: there are none"),
+        Unfit(f"is not a field here; the fields are {listed(known)}" if known else "is not a field: there are none"),
     )
 
 
@@ -313,7 +137,7 @@ def _map(encode_value: Encode) -> Encode:
             raise Unfit("must have text keys", value)
         for key in sorted(value):
             try:
-                part = _string(key) + encode_value(value[key])
+                part = encode_string(key) + encode_value(value[key])
                 size = _grown(size, part)
             except Unfit as unfit:
                 unfit.steps.append(f"[{str(key)[:60]!r}]")
@@ -367,7 +191,7 @@ def _choice(node: Union, encoders: list[Encode]) -> Encode:
         if len(fits) == 1:
             return fits[0][1]
         if fits:
-            raise Unfit(f"fits {_listed([name for name, _ in fits])}: name the type, as {{{fits[0][0]!r}: …}}", value)
+            raise Unfit(f"fits {listed([name for name, _ in fits])}: name the type, as {{{fits[0][0]!r}: …}}", value)
         raise Unfit(f"fits no type of the union; tried {'; '.join(tried)}"[:1000], value)
 
     return encode
@@ -391,8 +215,3 @@ def _narrowed(branch: Node, encode_branch: Encode, whole: bool) -> Encode:
 def _at(step: str, unfit: Unfit) -> Unfit:
     unfit.steps.append(step)
     return unfit
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    shown = ", ".join(names[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

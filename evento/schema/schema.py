@@ -11,9 +11,10 @@ from evento.errors import PayloadRefused, SchemaRefused
 from evento.schema import apache
 from evento.schema.admission import admit
 from evento.schema.compatibility import Comparison, Incompatibility
+from evento.schema.leaves import Encode
 from evento.schema.node import Node, Record, branch_name
 from evento.schema.normal import canonical_bytes
-from evento.schema.plain import Encode, compile_encode
+from evento.schema.plain import compile_encode
 from evento.schema.resolution import compile_resolver
 from evento.schema.skim import QUICK_ERRORS, compile_check, compile_render
 from evento.schema.unfit import Unfit, shorten

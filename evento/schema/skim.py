@@ -173,7 +173,7 @@ class _Source:
             return [*lines, *self.if_rendered(f"{out} = str(n)")]
         quick = f"{out} = str(n); {out} = {out}[:-{scale}] + '.' + {out}[-{scale}:]"
         slow = f"{out} = decimal_text(n, {scale})"
-        return [*lines, *self.if_rendered(f"if n >= {one}:", "  " + quick, "else:", "  " + slow)]
+        return [*lines, *self.if_rendered(f"if n >= {one} or n <= -{one}:", "  " + quick, "else:", "  " + slow)]
 
     def fixed(self, node: Fixed, out: str) -> list[str]:
         end = f"j = i + {node.size}"

@@ -33,8 +33,9 @@ def physical(definition):
 
 
 def has_union(definition) -> bool:
+    """Return whether there is a union of several types besides null, whose type fastavro's writer guesses, wrongly at times."""
     if isinstance(definition, list):
-        return len(definition) > 2 or any(map(has_union, definition))
+        return sum(branch != "null" for branch in definition) > 1 or any(map(has_union, definition))
     if isinstance(definition, dict):
         parts = [definition.get("items"), definition.get("values"), *[field["type"] for field in definition.get("fields", [])]]
         return any(map(has_union, parts))
@@ -61,9 +62,9 @@ def test_fastavro_reads_our_bytes_and_writes_the_same(pair):
     payload = schema.from_json(pair[1])
     parsed = fastavro.parse_schema(physical(json.loads(schema.text)))
     stream = io.BytesIO(payload)
-    datum = fastavro.schemaless_reader(stream, parsed, None, return_named_type=True)
+    datum = fastavro.schemaless_reader(stream, parsed, None)
     assert stream.tell() == len(payload)
-    assume(not has_union(pair[0]))  # where it guesses the type
+    assume(not has_union(pair[0]))
     out = io.BytesIO()
     fastavro.schemaless_writer(out, parsed, datum)
     assert out.getvalue() == payload
