@@ -14,6 +14,7 @@ from typing import Any
 from install import EVENTO, HYPERCORN, LOADGEN, NODE, PEER_PYTHON, PEERS, RESTATE_SERVER, ROOT
 from processes import free_port, running, use_of, wait_until_ready
 
+BANK = "examples/bank/bank.py"
 ACCOUNTS = 10_000
 DEPLOYMENT_WAIT_S = 1.0  # Restate's discovery is answered before its ingress knows the service
 SETTLE_S = 1.0  # writes behind of the run before are not charged to the next
@@ -35,11 +36,9 @@ def evento(data: Path) -> Iterator[Service]:
     port, log = free_port(), data / "evento.log"
     base = f"http://127.0.0.1:{port}"
     with running([EVENTO, "serve", "--data", data / "evento", "--port", str(port)], log, cwd=ROOT) as pid:
+        wait_until_ready(f"{base}/livez", log)
+        subprocess.run([EVENTO, "deploy", BANK, "--yes", "--url", base], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         wait_until_ready(f"{base}/readyz", log)
-        manifests = ROOT / "examples/bank/manifests.yaml"
-        subprocess.run(
-            [EVENTO, "deploy", manifests, "--yes"], env=os.environ | {"EVENTO_URL": base}, stdout=subprocess.DEVNULL, check=True
-        )
         check = ["-state-url", f"{base}/v1/bank/Checking/{{id}}", "-verify", str(VERIFIED)]
         load(["setup", "-n", str(ACCOUNTS), "-url", f"{base}/v1/commands", *check])
         yield Service(
