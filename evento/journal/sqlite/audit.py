@@ -62,7 +62,7 @@ class _Audit:
         for check in checks:
             try:
                 yield from check()
-            except (apsw.CorruptError, apsw.NotADBError) as error:
+            except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 yield f"the file cannot be read on: {error}"
 
     def _rows(self, name: str, values: tuple[SqlValue, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -174,7 +174,11 @@ def _row_differences(row: tuple[Any, ...]) -> Iterator[str]:
         return
     if sum(len(turn.events) for turn in decoded) != events:
         yield f"the row at position {position} does not hold {events} events"
-    kept = msgspec.json.decode(hashes, type=list[int])
+    try:
+        kept = msgspec.json.decode(hashes, type=list[int])
+    except msgspec.DecodeError:
+        yield f"the hashes in the row at position {position} are unreadable"
+        return
     if len(kept) != len(decoded) or len(set(kept)) != len(kept):
         yield f"the row at position {position} does not hold one Command for each of its hashes"
     if name:

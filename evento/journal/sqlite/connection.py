@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from evento.errors import JournalCorrupt, JournalError
 
@@ -35,7 +36,7 @@ def translated() -> Iterator[None]:
     """Turn SQLite's errors into ours. Nothing is tried again: after a failed write or sync only reopening tells what is there."""
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalCorrupt(f"the journal's file is damaged: {error}") from error
     except (apsw.Error, OSError) as error:
         raise JournalError(f"SQLite failed: {type(error).__name__}: {error}") from error

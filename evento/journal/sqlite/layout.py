@@ -18,6 +18,7 @@ from evento.model.transition import Run
 
 STATE_INLINE_BYTES_MAX = 4096  # a bigger state is not repeated in the log with every run
 _HASH_MASK = (1 << 63) - 1
+_CRC_MASK = 0xFFFFFFFF
 _NUMBERS = struct.Struct("<5q")
 
 
@@ -167,19 +168,19 @@ def row_checksum(numbers: tuple[int, int, int, int, int], words: str, turns: byt
 
 def chained(previous: int, checksum: int) -> int:
     """Return the chain's value after a row with `checksum`."""
-    return crc32(checksum.to_bytes(4, "little"), previous)
+    return crc32((checksum & _CRC_MASK).to_bytes(4, "little"), previous & _CRC_MASK)
 
 
 def state_checksum(version: int, payload: bytes | None, schema_id: int, revision: str) -> int:
     """Return a state's checksum; 0 stands for no payload."""
     if payload is None:
         return 0
-    return crc32(payload, (_seed(schema_id, revision) + version) & 0xFFFFFFFF)
+    return crc32(payload, (_seed(schema_id, revision) + version) & _CRC_MASK)
 
 
 def content_checksum(number: int, content: bytes) -> int:
     """Return the checksum of a pending entry or a catalog version."""
-    return crc32(content, crc32(number.to_bytes(8, "little")))
+    return crc32(content, crc32(number.to_bytes(8, "little", signed=True)))
 
 
 def is_inline(state: State | None) -> bool:
