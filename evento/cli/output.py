@@ -97,8 +97,20 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         return asyncio.run(main())
     except EventoError as error:
         raise fail(error) from error
+    except ExceptionGroup as group:
+        # Work in parallel fails in groups; one cause is what a person wants to read. Anything that is not ours is a bug, and shown.
+        told, bugs = group.split(EventoError)
+        if told is None or bugs is not None:
+            raise
+        first = _first(told)
+        raise fail(first) from first
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
+
+
+def _first(group: ExceptionGroup[EventoError]) -> EventoError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 def _problem(problem: Any) -> str:

@@ -1,7 +1,7 @@
 """A platform in plain dicts that does to Commands what the ids of their instances say; for tests of the HTTP face alone.
 
-`alice` and most others: deposits succeed, withdrawals beyond the balance are rejected. `poison`: pending for ever. `parked`: parked.
-`full`: overloaded. `slow`: waits until `release` is set.
+`alice` and most others: deposits succeed, withdrawals beyond the balance are rejected. `poison`: pending for ever. `parked`:
+parked. `full`: overloaded. `slow`: waits until `release` is set. `broken`: a bug.
 """
 
 import asyncio

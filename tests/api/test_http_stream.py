@@ -168,8 +168,8 @@ async def test_a_client_that_goes_away_leaves_nothing_running(server: Server) ->
     block = line()
     writer.write(b"%x\r\n%b\r\n" % (len(block), block))
     await writer.drain()
-    while not server.scripted.received:
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert server.scripted.received
     writer.transport.abort()
     await asyncio.sleep(0.2)
     assert not [task for task in asyncio.all_tasks() if "Stream" in repr(task.get_coro())]
