@@ -184,7 +184,7 @@ class Integer(Kind):
 
     def encode(self, out: Source, x: str) -> list[str]:
         small = f"LENGTHS[{x}] if 0 <= {x} < 1024 else long_bytes({x})"
-        return [f"({small} if type({x}) is int and {self._low} <= {x} < {self._high} else refuse('not such an int'))"]
+        return [f"(({small}) if type({x}) is int and {self._low} <= {x} < {self._high} else refuse('not such an int'))"]
 
     def decode(self, out: Source) -> str:
         n = read_number(out)
