@@ -3,13 +3,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint lock
+.PHONY: help demo test check lint format lock bench simulation go-example
 
 help:  ## show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml scripts/setup
 	@scripts/setup "$(PYTHON)" "$(VENV)"
 	@touch $@
+
+demo: $(READY)  ## start a platform, send it Commands, kill it, and see that nothing is lost
+	@$(BIN)/python examples/demo.py
+
+test: lint go-example  ## everything that is checked: style, types, imports, and all tests
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+check lint: $(READY)  ## style, types and import contracts alone
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(READY)  ## put the source into the house's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+go-example: $(READY)  ## build the function in Go, where there is Go
+	@scripts/build-go-example
+
+simulation: $(READY)  ## the engine against $(SEEDS) seeds of faults (SEEDS=10000)
+	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2
+
+bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
+	@$(BIN)/python bench/run.py
+
+lock: $(READY)  ## write requirements/*.txt anew from pyproject.toml
+	@scripts/lock "$(VENV)"
