@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from install import EVENTO, HYPERCORN, LOADGEN, NODE, PEER_PYTHON, PEERS, RESTATE_SERVER, ROOT
-from processes import free_port, running, use_of, wait_until_ready
+from processes import free_port, running, wait_until_ready
 
 BANK = "examples/bank/bank.py"
 ACCOUNTS = 10_000
 DEPLOYMENT_WAIT_S = 1.0  # Restate's discovery is answered before its ingress knows the service
-SETTLE_S = 1.0  # writes behind of the run before are not charged to the next
 VERIFIED = 200  # accounts whose versions are compared with the answers counted
 
 
@@ -89,25 +88,17 @@ def _post(url: str, body: dict[str, Any]) -> None:
         pass
 
 
-def load(arguments: list[str], service: Service | None = None) -> dict[str, Any]:
-    """Run the load generator; return its line, with the service's CPU time per Command and peak memory if one is named."""
-    time.sleep(SETTLE_S)
-    before = use_of(service.pids).cpu_s if service else {}
+def load(arguments: list[str]) -> dict[str, Any]:
+    """Run the load generator; return its line."""
     done = subprocess.run([LOADGEN, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 3):  # 3: there were errors, and the line counts them
         raise subprocess.CalledProcessError(done.returncode, done.args)
     result: dict[str, Any] = json.loads(done.stdout)
-    if service:
-        after = use_of(service.pids)
-        used = {name: seconds - before.get(name, 0) for name, seconds in after.cpu_s.items()}
-        result["cpu_us"] = {name: round(seconds / max(1, result["n"]) * 1e6, 1) for name, seconds in used.items()}
-        result["rss_mb"] = after.peak_mb
     return result
 
 
 def eventsourcing(data: Path, *arguments: str) -> dict[str, Any]:
     """Make one run of the library in process, in a fresh file."""
-    time.sleep(SETTLE_S)
     program = PEERS / "eventsourcing/bank.py"
     done = subprocess.run(
         [PEER_PYTHON, program, "--file", data / "eventsourcing.db", *arguments], stdout=subprocess.PIPE, text=True, check=True

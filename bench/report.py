@@ -17,13 +17,14 @@ TARGETS = (
 ALONE_P50_MS_MAX = 1.5
 REBUILD_PER_S_MIN = 200_000
 MEMORY_MB_MAX = 200
+DISTURBED_CORES = 0.2
 
 
 def one(line: Line) -> str:
     """Return a result as one short line, for somebody who waits."""
     known = {
         key: line[key]
-        for key in ("rate", "p50_ms", "p99_ms", "errors", "wrong", "flushes_per_s", "cpu_us", "rss_mb")
+        for key in ("rate", "p50_ms", "p99_ms", "errors", "wrong", "flushes_per_s", "others_cores", "cpu_us", "rss_mb")
         if key in line
     }
     shown = " ".join(f"{key}={round(value, 2) if isinstance(value, float) else value}" for key, value in known.items())
@@ -41,10 +42,10 @@ def tables(lines: list[Line]) -> str:
 
 
 def _figures(runs: dict[tuple[str, str], list[Line]]) -> list[str]:
-    columns = ("rate", "p50_ms", "p99_ms", "flushes_per_s")
+    columns = ("rate", "p50_ms", "p99_ms", "flushes_per_s", "others_cores")
     rows = [
-        "| case | peer | per second | p50 ms | p99 ms | disk flushes/s | peak MB |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| case | peer | per second | p50 ms | p99 ms | disk flushes/s | others' cores | peak MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case, peer in sorted(runs, key=lambda key: key[0]):
         group = runs[case, peer]
@@ -93,5 +94,11 @@ def _row(target: str, measured: float, bound: float, unit: str) -> str:
 
 
 def _faults(runs: dict[tuple[str, str], list[Line]]) -> list[str]:
+    disturbed = sum(line.get("others_cores", 0) > DISTURBED_CORES for group in runs.values() for line in group)
+    note = [f"{disturbed} runs were disturbed: something else kept more than {DISTURBED_CORES} cores busy."] if disturbed else []
     faulty = [(key, line) for key, group in runs.items() for line in group if line.get("errors") or line.get("wrong")]
-    return ["", *(f"{key[0]}, {key[1]}: {line.get('errors')} errors, {line.get('wrong')} wrong answers" for key, line in faulty)]
+    return [
+        "",
+        *note,
+        *(f"{key[0]}, {key[1]}: {line.get('errors')} errors, {line.get('wrong')} wrong answers" for key, line in faulty),
+    ]

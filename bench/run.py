@@ -33,6 +33,7 @@ PEERS = (*SERVICES, "eventsourcing")
 LIBRARY = {"eventsourcing": [], "eventsourcing-cache": ["--cache"]}
 HOT = 10
 WARM_S = 3
+SETTLE_S = 1.0
 REBUILD_EVENTS = 1_000_000
 EVENTS_EACH = 20
 
@@ -49,9 +50,9 @@ def http(options: argparse.Namespace, seed: int) -> Iterator[Line]:
         with folder() as data, start(data) as service:
             peers.load(["http", *service.http, "-s", str(WARM_S), "-seed", "99"])
             for kind, arguments in kinds.items():
-                with flushes(data) as seen:
-                    result = peers.load(["http", *service.http, *run, *arguments], service)
-                yield {"case": f"http {kind}", "peer": peer} | result | seen
+                with watched(data, service.pids) as seen:
+                    result = peers.load(["http", *service.http, *run, *arguments])
+                yield line(f"http {kind}", peer, result, seen)
     library = {"spread": ["--threads", "16"], "hot": ["--threads", "16", "--accounts", str(HOT)], "alone": ["--threads", "1"]}
     yield from in_process(options, seed, {f"http {kind}": arguments for kind, arguments in library.items()}, LIBRARY)
 
@@ -64,9 +65,9 @@ def stream(options: argparse.Namespace, seed: int) -> Iterator[Line]:
         with folder() as data, peers.evento(data) as service:
             peers.load(["stream", *service.stream, "-s", str(WARM_S), "-seed", "99"])
             for kind, arguments in kinds.items():
-                with flushes(data) as seen:
-                    result = peers.load(["stream", *service.stream, *run, *arguments], service)
-                yield {"case": f"stream {kind}", "peer": "evento"} | result | seen
+                with watched(data, service.pids) as seen:
+                    result = peers.load(["stream", *service.stream, *run, *arguments])
+                yield line(f"stream {kind}", "evento", result, seen)
     library = {"stream spread": [], "stream hot": ["--accounts", str(HOT)]}
     variants = {"eventsourcing-cache": ["--cache"], "eventsourcing-cache, 1,000 in one save": ["--cache", "--batch", "1000"]}
     yield from in_process(options, seed, library, variants)
@@ -81,9 +82,9 @@ def in_process(
     run = ["--seed", str(seed), "--seconds", str(options.seconds)]
     for peer, variant in variants.items():
         for case, arguments in kinds.items():
-            with folder() as data, flushes(data) as seen:
+            with folder() as data, watched(data, []) as seen:
                 result = peers.eventsourcing(data, *run, *variant, *arguments)
-            yield {"case": case, "peer": peer} | result | seen
+            yield line(case, peer, result, seen)
 
 
 def rebuild(options: argparse.Namespace, seed: int) -> Iterator[Line]:
@@ -111,12 +112,17 @@ def own_script(case: str, options: argparse.Namespace, arguments: list[str]) -> 
 
 
 @contextmanager
-def flushes(data: Path) -> Iterator[dict[str, float]]:
-    """Count the disk's flushes per second during the context: whoever acknowledges without any is not durable."""
-    seen: dict[str, float] = {}
-    start, before = time.monotonic(), machine.flushes(data)
-    yield seen
-    seen["flushes_per_s"] = round((machine.flushes(data) - before) / (time.monotonic() - start), 1)
+def watched(data: Path, pids: list[int]) -> Iterator[Line]:
+    """Watch the machine once the writes behind of the run before are done."""
+    time.sleep(SETTLE_S)
+    with machine.watched(data, pids) as seen:
+        yield seen
+
+
+def line(case: str, peer: str, result: Line, seen: Line) -> Line:
+    """Return a result with what was seen during it; CPU time by Command."""
+    used = {name: round(seconds / max(1, result["n"]) * 1e6, 1) for name, seconds in seen.pop("cpu_s", {}).items()}
+    return {"case": case, "peer": peer} | result | seen | ({"cpu_us": used} if used else {})
 
 
 @contextmanager

@@ -119,20 +119,23 @@ func sameAmount(raw json.RawMessage, c command) bool {
 	return json.Unmarshal(raw, &number) == nil && fmt.Sprintf("%.2f", number) == c.amount()
 }
 
-// versions asks for the version of the first -verify accounts.
+// versions asks for the version of the first -verify accounts; one that does not exist yet has version 0.
 func versions(o options) ([]int, error) {
 	found := make([]int, 0, o.verify)
 	state := newTemplate(o.stateURL)
 	for account := range min(o.verify, o.accounts) {
+		var got struct{ Version int }
 		status, body, err := fasthttp.Get(nil, string(state.fill(nil, command{account: account})))
-		var got struct{ Version *int }
-		if err == nil && status == fasthttp.StatusOK {
+		switch {
+		case err == nil && status == fasthttp.StatusOK:
 			err = json.Unmarshal(body, &got)
+		case err == nil && status != fasthttp.StatusNotFound:
+			err = fmt.Errorf("status %d: %s", status, body)
 		}
-		if err != nil || got.Version == nil {
-			return nil, fmt.Errorf("no version of account a%d: status %d, %w: %s", account, status, err, body)
+		if err != nil {
+			return nil, fmt.Errorf("no version of account a%d: %w", account, err)
 		}
-		found = append(found, *got.Version)
+		found = append(found, got.Version)
 	}
 	return found, nil
 }
