@@ -23,6 +23,7 @@ from evento.api.stream import Stream
 from evento.errors import EventoError, InvalidRequest, MethodNotAllowed, NotFound
 
 _log = logging.getLogger(__name__)
+_COMMAND_PATH = "/v1/{namespace}/{entity}/{id}/{command}"
 _STREAM_PATH = "/v1/commands"
 _COMMAND_SEGMENTS = 6  # "", v1, namespace, Entity, id, Command
 
@@ -34,7 +35,9 @@ class App:
         intake, views = Intake(platform.catalog), Views(platform.catalog)
         # Instances last: their paths have room for any namespace.
         nouns = (Health(platform), Deployments(platform), PendingCommands(platform, views), Instances(platform, views))
-        self._router = Router([route for noun in nouns for route in noun.routes()], redirect_slashes=False, default=_no_route)
+        routes = [route for noun in nouns for route in noun.routes()]
+        self.paths = [_COMMAND_PATH, _STREAM_PATH, *(route.path for route in routes)]
+        self._router = Router(routes, redirect_slashes=False, default=_no_route)
         self._post_command = PostCommand(platform, intake, views)
         self._stream = Stream(platform, intake, views)
         self._requests = platform.metrics.http_requests

@@ -224,8 +224,9 @@ class Scripted:
 class Server:
     """The scripted platform behind real HTTP, and a client's session to it."""
 
-    def __init__(self, scripted: Scripted, port: int, session: aiohttp.ClientSession) -> None:
+    def __init__(self, scripted: Scripted, platform: Platform, port: int, session: aiohttp.ClientSession) -> None:
         self.scripted = scripted
+        self.platform = platform
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.session = session
@@ -250,4 +251,4 @@ async def serving() -> AsyncIterator[Server]:
         listening(create_app(platform), host="127.0.0.1", port=0, shutdown_s=1) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
-        yield Server(scripted, port, session)
+        yield Server(scripted, platform, port, session)
