@@ -1,10 +1,11 @@
 """One contract, every backend."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from evento.journal.base import Journal
 from evento.journal.memory import MemoryJournal
@@ -25,6 +26,12 @@ class TestMemoryJournal(JournalContract):
 
 
 class TestSqliteJournal(JournalContract):
+    @pytest.fixture(autouse=True)
+    def blocking_calls_fail(self) -> Iterator[None]:
+        """Nothing here may block the event loop: files belong to the journal's threads."""
+        with blockbuster_ctx("evento.journal"):
+            yield
+
     @pytest.fixture
     def open_journal(self, tmp_path: Path) -> OpenJournal:
         return lambda: open_sqlite(tmp_path / "data" / "evento.db")

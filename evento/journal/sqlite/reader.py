@@ -32,10 +32,10 @@ class Reader:
     def __init__(self, path: Path, tail: Tail) -> None:
         self._path = path
         self._tail = tail
-        self._queries = load_queries()
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-reader-{path.name}", daemon=True)
         self._process = os.getpid()
+        self._queries: dict[str, str]
         self._connection: apsw.Connection
 
     async def start(self) -> None:
@@ -70,6 +70,7 @@ class Reader:
             self._connection.close()
 
     def _connect(self) -> None:
+        self._queries = load_queries()
         self._connection = connect_reader(self._path)
 
     # ---------------------------------------------------------------- questions, on the thread
