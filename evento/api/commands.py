@@ -37,17 +37,19 @@ class PostCommand:
         command = self._intake.command(target, request, self._platform.clock.now_us())
         headers: list[tuple[bytes, bytes]] = []
         try:
-            outcome = await self._platform.commands.send(command, wait_s=self._wait_s(said, headers))
+            outcome = await self._platform.commands.send(command, wait_s=self._wait_s(said, headers, command.accepted_us))
         except EventoError as error:
             await self._refuse(send, error, command)
             return
         await self._answer(send, outcome, command, headers)
 
-    def _wait_s(self, said: CommandHeaders, headers: list[tuple[bytes, bytes]]) -> float:
+    def _wait_s(self, said: CommandHeaders, headers: list[tuple[bytes, bytes]], now_us: int) -> float:
         waits = self._platform.waits
+        wait_s = waits.default_s if said.wait_s is None else min(said.wait_s, waits.max_s)
+        if said.due_us is not None and said.due_us - now_us > wait_s * 1_000_000:
+            wait_s = 0.0  # it is not due before the waiting ends
         if said.wait_s is None:
-            return waits.default_s
-        wait_s = min(said.wait_s, waits.max_s)
+            return wait_s
         headers.append((b"preference-applied", b"wait=%d" % wait_s if wait_s else b"respond-async"))
         return wait_s
 

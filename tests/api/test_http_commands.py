@@ -120,6 +120,12 @@ async def test_context_and_due_time_travel_with_the_command(server: Server) -> N
     assert command.context.causation_id == "bank/Checking/bob/3"
 
 
+async def test_nobody_waits_for_what_is_due_later_than_they_would_wait(server: Server) -> None:
+    await post(server, DEPOSIT, {"amount": 1}, evento_due="2999-01-01T00:00:00Z")
+    await post(server, DEPOSIT, {"amount": 1}, evento_due="1999-01-01T00:00:00Z")
+    assert server.scripted.waits == [0.0, 10.0]
+
+
 async def test_avro_is_taken_as_well_as_json(server: Server) -> None:
     catalog = server.scripted.registry.catalog
     schema = catalog.schema(catalog.command("bank", "Checking", "ReceiveDeposit").schema_id)

@@ -30,7 +30,9 @@ async def test_every_path_that_is_served_is_on_the_page(server: Server) -> None:
 
 async def test_the_example_line_is_a_command(server: Server) -> None:
     line = next(block for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL) if block.startswith('{"entity"'))
-    async with server.session.post("/v1/commands", data=line.encode(), headers={"content-type": "application/x-ndjson"}) as response:
+    async with server.session.post(
+        "/v1/commands", data=line.encode(), headers={"content-type": "application/x-ndjson"}
+    ) as response:
         assert json.loads(await response.text())["command_id"] == "txn-1"
 
 
