@@ -14,7 +14,7 @@ from typing import Any
 from install import EVENTO, HYPERCORN, LOADGEN, NODE, PEER_PYTHON, PEERS, RESTATE_SERVER, ROOT
 from processes import free_port, running, wait_until_ready
 
-BANK = "examples/bank/bank.py"
+BANK = "examples/bank/manifests.yaml"
 ACCOUNTS = 10_000
 DEPLOYMENT_WAIT_S = 1.0  # Restate's discovery is answered before its ingress knows the service
 VERIFIED = 200  # accounts whose versions are compared with the answers counted
