@@ -266,6 +266,33 @@ class JournalContract(ReadingContract):
             assert await partition.read_states([first]) == {first: state(2)}
             assert list(await journal.check()) == []
 
+    async def test_a_state_that_became_old_news_is_replaced_as_well(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            rebuilt, unknown, big = made = keys(journal, 3)
+            await appended(partition, *(run(key, 0, "c1") for key in made))
+        states = {rebuilt: state(1, b"again", "r2"), unknown: State(2, None, 0, ""), big: State(2, bytes(50_000), 5, "r1")}
+        async with self.owned(open_journal) as (journal, partition):
+            runs = (
+                Run(key=unknown, before=1, turns=(turn(unknown, "c2", 1),), state=None),
+                Run(key=big, before=1, turns=(turn(big, "c2", 1),), state=states[big]),
+            )
+            await partition.append(Transition(runs=runs, states=((rebuilt, states[rebuilt]),)))
+            assert await partition.read_states(made) == states
+        async with self.owned(open_journal) as (journal, partition):
+            assert await partition.read_states(made) == states
+            assert list(await journal.check()) == []
+
+    async def test_a_state_is_the_newest_one_whatever_happened_since_it_was_read(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 40)
+            await appended(partition, *(run(key, 0, "c0") for key in made))
+        async with self.owned(open_journal) as (journal, partition):
+            for version in range(1, 4):
+                for key in made:
+                    assert await partition.read_states([key]) == {key: state(version)}
+                    await appended(partition, run(key, version, f"c{version}"))
+            assert await partition.read_states(made) == dict.fromkeys(made, state(4))
+
     async def test_a_rebuilt_state_of_another_version_changes_nothing(self, open_journal: OpenJournal) -> None:
         async with self.owned(open_journal) as (journal, partition):
             known, unknown = keys(journal, 2)
