@@ -87,14 +87,15 @@ def fail(error: EventoError) -> typer.Exit:
     return typer.Exit(EXIT_UNREACHABLE if isinstance(error, Unreachable | NotReady | Overloaded) else EXIT_REFUSED)
 
 
-def run(work: Callable[[], Awaitable[T]]) -> T:
+def run(work: Callable[[], Awaitable[T]], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> T:
     """Run asynchronous work to its end; an error of Evento's becomes a message and an exit code."""
 
     async def main() -> T:
         return await work()
 
     try:
-        return asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(main())
     except EventoError as error:
         raise fail(error) from error
     except ExceptionGroup as group:

@@ -1,6 +1,5 @@
 """`evento dev`, `evento serve` and `evento verify`: a platform in this process, or the audit of one."""
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,9 +69,11 @@ def _settings(data: str | None = None, host: str | None = None, port: int | None
 
 
 def _start(settings: "Settings", sources: tuple[str, ...], *, watch: bool) -> None:
+    import uvloop
+
     from evento import bootstrap
 
-    _run_fast(lambda: bootstrap.run(settings, sources=sources, watch=watch))
+    run(lambda: bootstrap.run(settings, sources=sources, watch=watch), loop_factory=uvloop.new_event_loop)
 
 
 def _verify_offline(data: str) -> list[str]:
@@ -80,16 +81,3 @@ def _verify_offline(data: str) -> list[str]:
 
     settings = _settings(data=data)
     return list(run(lambda: bootstrap.verify(settings)))
-
-
-def _run_fast(work: Callable[[], Awaitable[None]]) -> None:
-    """Run on uvloop where there is one."""
-    import asyncio
-
-    try:
-        import uvloop
-    except ImportError:
-        run(work)
-        return
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    run(work)
