@@ -7,7 +7,8 @@ where an object provably equals that (`Codec.normal`) the way through bytes is l
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
 from evento.sdk.context import Context
 from evento.sdk.declared import Command, Entity, Event
@@ -25,14 +26,8 @@ class MalformedCall(ValueError):
     """The columns of a call do not fit together."""
 
 
-class Instance(NamedTuple):
-    """One instance's part of a call: its number, its version, its state (None before its first event), where its items are."""
-
-    number: int
-    version: int
-    state: bytes | None
-    first: int
-    last: int
+# One instance's part of a call: its number, its version, its state (None before its first event), where its items begin and end.
+Instance = tuple[int, int, bytes | None, int, int]
 
 
 class Columns:
@@ -102,26 +97,27 @@ class EntityCalls:
         for instance, part in zip(instances, parts, strict=True):
             if not part.done:  # cancelled by its own doing: the group does not mind, the caller would miss an element
                 part.done, part.states = [0], [b""]
-                part.failures = [(instance.number, ItemFailed("handler-failed", "the handle was cancelled"))]
+                part.failures = [(instance[0], ItemFailed("handler-failed", "the handle was cancelled"))]
             columns.extend(part)
         return columns
 
     async def _decide_run(self, call: dict[str, Any], commands: list[Command | None], instance: Instance, out: Columns) -> None:
         """Take one instance's Commands in order: handle, and for a turn apply; stop at the first that fails."""
-        _, version, before, first, last = instance
+        number, version, before, first, last = instance
         applies, item_types, payloads = call["operation"] == "turn", call["item_types"], call["payloads"]
         finished: list[list[Fact]] = []
         try:
-            state = self._state(before)
+            state = None if before is None else self._decode(before)
             for at in range(first, last):
                 command = commands[item_types[at]]
                 if command is None or command.handle is None or (applies and not self._applies):
                     raise ItemFailed("unknown-type", f"no {call['operation']} here for {call['types'][item_types[at]]}")
-                arguments = [_decoded(command, payloads[at]), state]
-                if command.wants_context:
-                    arguments.append(_context(call, instance, version, at))
+                order = command.codec.decode(payloads[at])
                 try:
-                    result = command.handle(*arguments)
+                    if command.wants_context:
+                        result = command.handle(order, state, _context(call, number, version, at))
+                    else:
+                        result = command.handle(order, state)
                     if command.is_async:
                         result = await result
                 except Exception as error:  # whatever user code raises is this item's failure, nobody else's
@@ -133,12 +129,11 @@ class EntityCalls:
                     version += len(facts)
                 finished.append(facts)
             encoded = self._encode(state) if applies and finished else b""
-        except ItemFailed as error:
+        except (ItemFailed, CodecError) as error:
             work = [(fact[0], fact[2]) for facts in finished for fact in facts] if applies else []
-            failed, encoded = self._stopped(instance, error, work)
-            if failed is not error:
+            pure, encoded = self._stopped(before, _failure(error), work, (number, out))
+            if not pure:
                 finished = []
-            out.failures.append((instance.number, failed))
         for facts in finished:
             out.counts.append(len(facts))
             for event, _, payload in facts:
@@ -175,23 +170,19 @@ class EntityCalls:
     # ---------------------------------------------------------------- apply
     def _apply(self, call: dict[str, Any], events: list[Event | None], instance: Instance, out: Columns) -> None:
         """Fold one instance's events into its state; stop at the first that fails."""
-        _, _, before, first, last = instance
-        work = [
-            (events[index], payload)
-            for index, payload in zip(call["item_types"][first:last], call["payloads"][first:last], strict=True)
-        ]
-        done = 0
+        number, _, before, first, last = instance
+        item_types, done = call["item_types"][first:last], 0
+        work = [(events[index], payload) for index, payload in zip(item_types, call["payloads"][first:last], strict=True)]
         try:
-            state = self._state(before)
+            state = None if before is None else self._decode(before)
             for done, (event, payload) in enumerate(work):
                 if event is None or event.apply is None:
-                    raise ItemFailed("unknown-type", f"no apply here for {call['types'][call['item_types'][first + done]]}")
-                state = self._evolve(event, _decoded(event, payload), state)
+                    raise ItemFailed("unknown-type", f"no apply here for {call['types'][item_types[done]]}")
+                state = self._evolve(event, event.codec.decode(payload), state)
             done, encoded = len(work), self._encode(state) if work else b""
-        except ItemFailed as error:
-            failed, encoded = self._stopped(instance, error, work[:done])
-            done = done if failed is error else 0
-            out.failures.append((instance.number, failed))
+        except (ItemFailed, CodecError) as error:
+            pure, encoded = self._stopped(before, _failure(error), work[:done], (number, out))
+            done = done if pure else 0
         out.done.append(done)
         out.states.append(encoded)
 
@@ -204,39 +195,35 @@ class EntityCalls:
             raise ItemFailed("apply-failed", describe(error)) from error
         return state
 
-    def _stopped(self, instance: Instance, error: ItemFailed, work: Sequence[tuple[Any, bytes]]) -> tuple[ItemFailed, bytes]:
-        """Return the failure, and the state after the events of the items that were finished before it.
+    def _stopped(
+        self, before: bytes | None, failure: ItemFailed, work: Sequence[tuple[Any, bytes]], place: tuple[int, Columns]
+    ) -> tuple[bool, bytes]:
+        """Record the failure, and return the state after the events of the items that were finished before it.
 
         That state is folded anew from bytes: user code that failed half-way may have changed the one it was given. If that fails
-        too, apply is not pure, none of the items is finished, and this is the failure.
+        too, apply is not pure: the answer is False, none of the items is finished, and this is the failure.
         """
-        if not work:
-            return error, b""
+        number, out = place
+        state = None
         try:
-            state = self._state(instance.state)
+            if work and before is not None:
+                state = self._decode(before)
             for event, payload in work:
-                state = self._evolve(event, _decoded(event, payload), state)
-        except ItemFailed as again:
-            return again, b""
-        return error, self._encode(state)
-
-    # ---------------------------------------------------------------- small
-    def _state(self, state: bytes | None) -> Any:
-        try:
-            return None if state is None else self._decode(state)
-        except CodecError as error:
-            raise ItemFailed("undecodable", f"the state: {error}") from error
+                state = self._evolve(event, event.codec.decode(payload), state)
+        except (ItemFailed, CodecError) as again:
+            out.failures.append((number, _failure(again)))
+            return False, b""
+        out.failures.append((number, failure))
+        return True, self._encode(state) if work else b""
 
 
-def _decoded(declared: Command | Event, payload: bytes) -> Any:
-    try:
-        return declared.codec.decode(payload)
-    except CodecError as error:
-        raise ItemFailed("undecodable", str(error)) from error
+def _failure(error: ItemFailed | CodecError) -> ItemFailed:
+    """Return the failure of an item: what could not be decoded comes as it was raised."""
+    return error if isinstance(error, ItemFailed) else ItemFailed("undecodable", str(error))
 
 
-def _context(call: dict[str, Any], instance: Instance, version: int, at: int) -> Context:
-    return Context(call["ids"][instance.number], version, call["command_ids"][at], call["times"][at], call["contexts"][at])
+def _context(call: dict[str, Any], number: int, version: int, at: int) -> Context:
+    return Context(call["ids"][number], version, call["command_ids"][at], call["times"][at], call["contexts"][at])
 
 
 def split(call: dict[str, Any]) -> list[Instance]:
@@ -252,8 +239,6 @@ def split(call: dict[str, Any]) -> list[Instance]:
         raise MalformedCall(f"counts add up to {sum(counts)}, but there are {items} items")
     if items and not 0 <= min(types) <= max(types) < len(call["types"]):
         raise MalformedCall("item_types must point into types")
-    instances, first = [], 0
-    for number, (version, state, count) in enumerate(zip(call["versions"], call["states"], counts, strict=True)):
-        instances.append(Instance(number, version, state if version else None, first, first + count))
-        first += count
-    return instances
+    states = [state if version else None for version, state in zip(call["versions"], call["states"], strict=True)]
+    ends = list(accumulate(counts, initial=0))
+    return list(zip(range(size), call["versions"], states, ends[:-1], ends[1:], strict=True))
