@@ -13,16 +13,23 @@ T = TypeVar("T")
 _START_US = 1_700_000_000_000_000
 
 
+_STEPS_MAX = 1_000_000  # rounds of the loop; a history that needs more goes round in circles
+
+
 class Deadlock(AssertionError):
-    """Nothing is ready and no timer is set: whoever waits, waits for ever."""
+    """Nothing is ready and no timer is set, or time goes on and on without an end: whoever waits, waits for ever."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
     """Instead of waiting, let the loop's time jump by as much."""
 
     loop: "VirtualLoop"
+    steps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.steps += 1
+        if self.steps > _STEPS_MAX:
+            raise Deadlock(f"no end after {_STEPS_MAX} steps")
         ready = super().select(0)
         if ready:
             return ready

@@ -44,7 +44,10 @@ def manifests(*, attempts_max: int = 0) -> list[dict[str, Any]]:
     return [
         document("Function", "sim", {"url": "http://127.0.0.1:1"}),
         document("Entity", "Account", {"schema": SCHEMAS["Account"], "apply": "sim"}),
-        *(document("Event", name, {"entity": "Account", "schema": SCHEMAS[name]}) for name in ("Deposited", "Withdrawn", "Refused")),
+        *(
+            document("Event", name, {"entity": "Account", "schema": SCHEMAS[name]})
+            for name in ("Deposited", "Withdrawn", "Refused")
+        ),
         *(
             document("Command", name, {"entity": "Account", "schema": SCHEMAS[name], "handle": "sim", "retry": retry, **ends})
             for name, ends in commands.items()

@@ -47,10 +47,12 @@ def streams(world: World) -> Iterator[str]:
 
 def _stream(world: World, key: EntityKey) -> Iterator[str]:
     version, state = 0, None
+    expectations = {sent.command.id: sent.command.expected for sent in world.sent if sent.command.key == key}
     for turn in stream_of(world, key):
+        expected = expectations.get(turn.command.id)
         if turn.before != version:
             yield f"I4: {key} goes from version {version} to {turn.before}"
-        if turn.kind is OutcomeKind.CONFLICT and turn.command.expected == version:
+        if turn.kind is OutcomeKind.CONFLICT and expected == version:
             yield f"{key}: {turn.command.id} ended as a conflict at the version that it expected"
         for event in turn.events:
             content = decode(event.type, event.payload)
@@ -58,8 +60,8 @@ def _stream(world: World, key: EntityKey) -> Iterator[str]:
                 yield f"I7: event {version + 1} of {key} was decided on version {content['basis']}"
             if content["command_id"] != turn.command.id:
                 yield f"event {version + 1} of {key} belongs to {content['command_id']}, not to {turn.command.id}"
-            if turn.command.expected not in (None, turn.before):
-                yield f"{key}: {turn.command.id} expected {turn.command.expected} and was executed at {turn.before}"
+            if expected not in (None, turn.before):
+                yield f"{key}: {turn.command.id} expected {expected} and was executed at {turn.before}"
             state = fold(state, event.type, content)
             version += 1
     stored = world.journal.states.get(key)
@@ -70,16 +72,16 @@ def _stream(world: World, key: EntityKey) -> Iterator[str]:
 
 
 def order(world: World) -> Iterator[str]:
-    """A Command told before another was sent comes before it in the stream."""
-    by_key: dict[EntityKey, list[tuple[float, float, int]]] = {}
-    for sent, turn in told(world):
-        if sent.told_s is not None:
-            by_key.setdefault(sent.command.key, []).append((sent.sent_s, sent.told_s, turn.version))
-    for key, items in by_key.items():
-        for _, told_s, version in items:
-            for later_s, _, later_version in items:
-                if later_s > told_s and later_version < version:
-                    yield f"I5: at {key} version {later_version} was sent after version {version} was told"
+    """A Command that was accepted before another was sent stands before it, unless it was scheduled for later."""
+    places = {(key, turn.command.id): place for place, (key, turn, _) in enumerate(world.journal.log)}
+    for first in world.sent:
+        if first.accepted_s is None or first.command.due_us is not None:
+            continue
+        for later in world.sent:
+            if later.command.key == first.command.key and later.sent_s > first.accepted_s:
+                key = first.command.key
+                if places.get((key, later.command.id), len(places)) < places.get((key, first.command.id), -1):
+                    yield f"I5: at {key} {later.command.id} was sent after {first.command.id} was accepted, and stands before it"
 
 
 def told_is_stored(world: World) -> Iterator[str]:

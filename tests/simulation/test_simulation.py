@@ -7,24 +7,12 @@ import os
 
 import pytest
 
-from evento.engine import engine as engine_module
-from evento.engine.engine import Engine
-from evento.engine.queues import Queues
-from evento.engine.turns import Execution
-from evento.engine.worker import Worker
-from evento.testing.virtual import run_virtual
 from tests.simulation.invariants import check, told
-from tests.simulation.world import World
+from tests.simulation.world import play
 
 SEEDS = int(os.environ.get("SEEDS", "1000"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 CHUNKS = 20
-
-
-def play(seed: int) -> World:
-    world = World(seed)
-    run_virtual(world.run())
-    return world
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
