@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
-import uvicorn
 
 from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
+from evento.api.server import listening
 from evento.clock import SystemClock
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
@@ -151,6 +151,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         clock = SystemClock()
         fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment()), UrlRuntime(clock)), observer.called)
         node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
+        metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
         async with node.running(drain_s=settings.shutdown_s):
@@ -166,10 +167,9 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
     async with open_node(settings) as node:
         if sources:
             await _deploy_sources(node, sources)
-        server = _server(node, settings)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(_watch(node, sources)) if watch and sources else None
-            await _serve(server, settings)
+            await _serve(node, settings)
             if watching is not None:
                 watching.cancel()
 
@@ -186,36 +186,16 @@ async def _deploy_sources(node: Node, sources: Sequence[str]) -> None:
     logger.info("catalog version %d is in force%s", deployed.version, "" if deployed.committed else ", as before")
 
 
-def _server(node: Node, settings: Settings) -> uvicorn.Server:
-    config = uvicorn.Config(
-        create_app(node.platform(settings)),
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_s),
-        timeout_keep_alive=60,
-    )
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    return server
-
-
-async def _serve(server: uvicorn.Server, settings: Settings) -> None:
+async def _serve(node: Node, settings: Settings) -> None:
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        logger.info("stopping")
-        server.should_exit = True
-
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop)
-    logger.info("serving on http://%s:%d", settings.host, settings.port)
-    await server.serve()
+        loop.add_signal_handler(name, stopping.set)
+    app = create_app(node.platform(settings))
+    async with listening(app, host=settings.host, port=settings.port, shutdown_s=settings.shutdown_s) as port:
+        logger.info("serving on http://%s:%d", settings.host, port)
+        await stopping.wait()
+        logger.info("stopping")
 
 
 async def _watch(node: Node, sources: Sequence[str]) -> None:

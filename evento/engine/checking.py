@@ -16,6 +16,8 @@ from evento.registry.catalog import Catalog
 
 _INVALID = "invalid-function-result"
 Declared = Mapping[str, tuple[int, bool]]
+Checked = bytes | PayloadRefused
+Verdicts = Mapping[str, Iterator[Checked]]
 
 
 class Checker:
@@ -32,71 +34,64 @@ class Checker:
         events = self._event_verdicts(entity, replies)
         states = self._state_verdicts(entity, replies)
         for (progress, leg), reply in zip(legs, replies, strict=True):
-            state_problem = next(states) if reply.state is not None else None
+            state = next(states) if reply.state is not None else None
             if leg.events:
-                self._absorb_apply(progress, leg, reply, revision, state_problem)
+                _absorb_apply(progress, leg, reply, revision, state)
             else:
-                self._absorb_handled(progress, leg, reply, revision, events, state_problem)
-
-    def _absorb_apply(
-        self, progress: Progress, leg: Leg, reply: InstanceReply, revision: str, problem: PayloadRefused | None
-    ) -> None:
-        failure = reply.failure or (_state_failure(problem, leg.function) if problem else None)
-        progress.absorb(leg, Answer((), reply.state, revision, failure, _counted(reply)))
+                self._absorb_handled(progress, leg, reply, revision, events, state)
 
     def _absorb_handled(
-        self,
-        progress: Progress,
-        leg: Leg,
-        reply: InstanceReply,
-        revision: str,
-        verdicts: Mapping[str, Iterator[PayloadRefused | None]],
-        state_problem: PayloadRefused | None,
+        self, progress: Progress, leg: Leg, reply: InstanceReply, revision: str, verdicts: Verdicts, state: Checked | None
     ) -> None:
         results: list[tuple[Event, ...]] = []
-        spoiled: tuple[int, Failure] | None = None
-        for index, raw in enumerate(reply.results, leg.start):
-            command = progress.entity.commands[progress.works[index].command.type]
-            events, problem = self._events(progress.entity, command, raw, verdicts)
-            if problem is not None and spoiled is None:
-                spoiled = (index, Failure(_INVALID, problem, leg.function))
+        commands, works, index = progress.entity.commands, progress.works, leg.start
+        for raw in reply.results:
+            command = commands[works[index].command.type]
+            events = self._events(progress.entity, command, raw, verdicts)
+            if isinstance(events, str):
+                self._skip(reply.results[index - leg.start + 1 :], verdicts)
+                progress.spoil(leg, index, Failure(_INVALID, events, leg.function))
+                return
             results.append(events)
-        if spoiled is not None:
-            progress.spoil(leg, *spoiled)
-        elif state_problem is None:
-            progress.absorb(leg, Answer(results, reply.state, revision, reply.failure, _counted(reply)))
+            index += 1
+        if not isinstance(state, PayloadRefused):
+            progress.absorb(leg, Answer(results, state, revision, reply.failure, _counted(reply)))
         elif leg.end - leg.start == 1:
-            progress.absorb(leg, Answer((), None, revision, _state_failure(state_problem, leg.function)))
+            progress.absorb(leg, Answer((), None, revision, _state_failure(state, leg.function)))
         else:
             progress.absorb(leg, Answer((), None, revision, alone=True))
 
     def _events(
-        self,
-        entity: EntitySpec,
-        command: CommandSpec,
-        raw: Sequence[FunctionEvent],
-        verdicts: Mapping[str, Iterator[PayloadRefused | None]],
-    ) -> tuple[tuple[Event, ...], str | None]:
+        self, entity: EntitySpec, command: CommandSpec, raw: Sequence[FunctionEvent], verdicts: Verdicts
+    ) -> tuple[Event, ...] | str:
+        """Return the events of one Command, or why they are refused."""
         declared = self._declared_by(entity, command)
-        problem = None if raw else f"{command.name} ended without an event"
-        if len(raw) > EVENTS_PER_COMMAND_MAX:
-            problem = f"{command.name} ended in {len(raw)} events; at most {EVENTS_PER_COMMAND_MAX} are allowed"
+        problem = ""
+        if not 0 < len(raw) <= EVENTS_PER_COMMAND_MAX:
+            problem = f"{command.name} ended in {len(raw)} events; it must be 1 to {EVENTS_PER_COMMAND_MAX}"
         events = []
         for item in raw:
-            refused = next(verdicts[item.type]) if item.type in verdicts else None
+            payload = next(verdicts[item.type]) if item.type in verdicts else b""
             known = declared.get(item.type)
             if known is None:
                 names = ", ".join(sorted(declared))
                 problem = problem or f"{command.name} ended in {item.type[:80]!r}, which it does not declare; it declares {names}"
-                continue
-            if refused is not None:
-                problem = problem or f"event {item.type}: {refused.message}"
-            elif len(item.payload) > EVENT_BYTES_MAX:
-                problem = problem or f"event {item.type} has {len(item.payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
-            events.append(Event(item.type, known[0], item.payload, known[1]))
-        return tuple(events), problem
+            elif isinstance(payload, PayloadRefused):
+                problem = problem or f"event {item.type}: {payload.message}"
+            elif len(payload) > EVENT_BYTES_MAX:
+                problem = problem or f"event {item.type} has {len(payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
+            else:
+                events.append(Event(item.type, known[0], payload, known[1]))
+        return problem or tuple(events)
 
-    def _event_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> dict[str, Iterator[PayloadRefused | None]]:
+    def _skip(self, results: Sequence[Sequence[FunctionEvent]], verdicts: Verdicts) -> None:
+        """Leave out the verdicts on events that stand behind a refused one: they are not believed either."""
+        for result in results:
+            for event in result:
+                if event.type in verdicts:
+                    next(verdicts[event.type])
+
+    def _event_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> dict[str, Iterator[Checked]]:
         payloads: dict[str, list[bytes]] = {}
         for reply in replies:
             for result in reply.results:
@@ -106,19 +101,14 @@ class Checker:
                     else:
                         payloads[event.type] = [event.payload]
         return {
-            name: iter(self._catalog.schema(entity.events[name].schema_id).check_many(found))
+            name: iter(self._catalog.schema(entity.events[name].schema_id).canonical_many(found))
             for name, found in payloads.items()
             if name in entity.events
         }
 
-    def _state_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> Iterator[PayloadRefused | None]:
+    def _state_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> Iterator[Checked]:
         states = [reply.state for reply in replies if reply.state is not None]
-        schema = self._catalog.schema(entity.schema_id)
-        for state, refused in zip(states, schema.check_many(states), strict=True):
-            if refused is None and len(state) > STATE_BYTES_MAX:
-                yield PayloadRefused(f"the state has {len(state)} bytes; at most {STATE_BYTES_MAX} are allowed")
-            else:
-                yield refused
+        return map(_bounded, self._catalog.schema(entity.schema_id).canonical_many(states))
 
     def _declared_by(self, entity: EntitySpec, command: CommandSpec) -> Declared:
         place = (entity.namespace, entity.name, command.name)
@@ -127,6 +117,19 @@ class Checker:
             names = [(name, False) for name in command.events] + [(name, True) for name in command.rejections]
             declared = self._declared[place] = {name: (entity.events[name].schema_id, rejection) for name, rejection in names}
         return declared
+
+
+def _absorb_apply(progress: Progress, leg: Leg, reply: InstanceReply, revision: str, state: Checked | None) -> None:
+    if isinstance(state, PayloadRefused):
+        progress.absorb(leg, Answer((), None, revision, _state_failure(state, leg.function)))
+    else:
+        progress.absorb(leg, Answer((), state, revision, reply.failure, _counted(reply)))
+
+
+def _bounded(state: Checked) -> Checked:
+    if isinstance(state, bytes) and len(state) > STATE_BYTES_MAX:
+        return PayloadRefused(f"the state has {len(state)} bytes; at most {STATE_BYTES_MAX} are allowed")
+    return state
 
 
 def _counted(reply: InstanceReply) -> bool:

@@ -44,6 +44,7 @@ class Engine:
         self._workers: dict[int, tuple[Worker, Partition]] = {}
         self._configuration: tuple[Catalog, Callers] | None = None
         self._changed = asyncio.Event()
+        self._in_order = asyncio.Lock()
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
@@ -145,15 +146,16 @@ class Engine:
         """See `evento.engine.base.Commands.send_many`."""
         collector = _Collector(len(commands))
         accepted: list[tuple[Worker, Ticket, Tell]] = []
-        for index, command in enumerate(commands):
-            tell = partial(collector.tell, index)
-            try:
-                worker = self._worker(command.key)
-                if not worker.has_room():
-                    await worker.wait_room()
-                accepted.append((worker, worker.accept(command, tell, eager=True), tell))
-            except EventoError as error:
-                tell(error)
+        async with self._in_order:  # calls that wait for room must not overtake each other
+            for index, command in enumerate(commands):
+                tell = partial(collector.tell, index)
+                try:
+                    worker = self._worker(command.key)
+                    if not worker.has_room():
+                        await worker.wait_room()
+                    accepted.append((worker, worker.accept(command, tell, eager=True), tell))
+                except EventoError as error:
+                    tell(error)
         timer = asyncio.get_running_loop().call_later(wait_s, _hurry_all, accepted)
         try:
             await collector.finished.wait()
@@ -170,6 +172,10 @@ class Engine:
         """Return how many Commands are pending, and how many of them parked."""
         parked = [entry.parked for entry in self._all_pending()]
         return len(parked), sum(parked)
+
+    def count_inbox(self) -> int:
+        """Return how many Commands are in memory only."""
+        return sum(worker.inbox_commands for worker, _ in self._workers.values())
 
     async def retry(self, key: EntityKey, command_id: str) -> None:
         """See `evento.engine.base.Commands.retry`."""

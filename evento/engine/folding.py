@@ -100,5 +100,5 @@ async def _advance(
         raise FunctionError(f"{caller.name} was replaced while {key} was folded", function=caller.name)
     if instance.state is None:
         raise InvalidFunctionResult(f"apply of {entity.name} answered no state", function=caller.name)
-    catalog.schema(entity.schema_id).check(instance.state)
-    return State(state.version + len(items), instance.state, entity.schema_id, revision)
+    payload = catalog.schema(entity.schema_id).canonical(instance.state)
+    return State(state.version + len(items), payload, entity.schema_id, revision)

@@ -8,19 +8,31 @@ nor functions; waiting is the event loop's `call_later`.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 
 from evento.clock import Clock
 from evento.engine.ticket import Ticket
+from evento.errors import FunctionCrashed, FunctionTimeout, InvalidFunctionResult
 from evento.model.command import State
 from evento.model.keys import EntityKey
 
 _US = 1_000_000
 _EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
+_BATCH_BYTES_MAX = 8 * 1024 * 1024  # of payloads and states in one call, until one more instance goes over it
 _INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
 
 
-# Namespace, function that handles the head of the queue, and whether that head failed before.
-Lane = tuple[str, str, bool]
+class Suspicion(IntEnum):
+    """What the head of a queue did before: nothing bad; failed alone; or took a whole call with it, so it is tried alone."""
+
+    NONE = 0
+    FAILED = 1
+    SPOILED_A_CALL = 2
+
+
+# Namespace, function that handles the head of the queue, and what is held against that head.
+Lane = tuple[str, str, Suspicion]
+_SPOILING = frozenset((FunctionCrashed.code, FunctionTimeout.code, InvalidFunctionResult.code))
 
 
 class Instance:
@@ -104,7 +116,7 @@ class Queues:
                 self.block(instance, delay_s)
                 return
         instance.listed = True
-        lane = (instance.key.namespace, self._handlers(head), head.attempts > 0)
+        lane = (instance.key.namespace, self._handlers(head), _suspicion(head))
         ready = self._ready.get(lane)
         if ready is None:
             ready = self._ready[lane] = deque()
@@ -143,8 +155,10 @@ class Queues:
     def take(self, lane: Lane, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
         """Take a batch of up to `commands` from a lane, `of_one` instance at most; the instances are busy then."""
         batch: list[tuple[Instance, list[Ticket]]] = []
-        ready = self._ready[lane]
-        while ready and commands > 0:
+        ready, room_bytes = self._ready[lane], _BATCH_BYTES_MAX
+        if lane[2] is Suspicion.SPOILED_A_CALL:
+            commands = 1
+        while ready and commands > 0 and room_bytes > 0:
             instance = ready.popleft()
             instance.listed = False
             queue = instance.queue
@@ -153,7 +167,9 @@ class Queues:
                 continue
             instance.busy = True
             commands -= count
-            batch.append((instance, [queue.popleft() for _ in range(count)]))
+            tickets = [queue.popleft() for _ in range(count)]
+            room_bytes -= instance.weight + sum([ticket.bytes for ticket in tickets])
+            batch.append((instance, tickets))
         return batch
 
     # ------------------------------------------------------------ cache
@@ -174,6 +190,12 @@ class Queues:
                 self._bytes -= instance.weight
             else:
                 self._instances[key] = instance
+
+
+def _suspicion(head: Ticket) -> Suspicion:
+    if not head.attempts or head.failure is None:
+        return Suspicion.NONE
+    return Suspicion.SPOILED_A_CALL if head.failure.code in _SPOILING else Suspicion.FAILED
 
 
 def _no_handler(_: Ticket) -> str:

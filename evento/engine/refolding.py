@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from evento.engine.callers import Caller, Callers
 from evento.engine.folding import turn_items
-from evento.errors import FunctionError
+from evento.errors import FunctionError, PayloadRefused
 from evento.functions.base import InstanceCall, InstanceReply, Item, Operation
 from evento.journal.base import History
 from evento.model.command import State, Turn
@@ -150,9 +150,11 @@ class _Slice:
             self._take(key, call, answer)
         schema = self._catalog.schema(spec.schema_id)
         states = [(key, self._folds[key][1]) for key, _ in calls if key in self._folds]
-        for (key, _), refused in zip(states, schema.check_many([state for _, state in states]), strict=True):
-            if refused is not None:
-                self._broken[key] = f"apply answers a state that its schema refuses: {refused.message}"
+        for (key, state), payload in zip(states, schema.canonical_many([state for _, state in states]), strict=True):
+            if isinstance(payload, PayloadRefused):
+                self._broken[key] = f"apply answers a state that its schema refuses: {payload.message}"
+            elif payload is not state:
+                self._folds[key] = (self._folds[key][0], payload)
 
     def _take(self, key: EntityKey, call: InstanceCall, answer: InstanceReply) -> None:
         if answer.failure is not None or answer.state is None:

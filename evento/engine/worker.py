@@ -85,7 +85,7 @@ class Worker:
         self._unfinished: dict[tuple[EntityKey, str], Ticket] = {}
         self._to_store: list[Ticket] = []
         self._numbers = count()
-        self._inbox_commands = 0
+        self.inbox_commands = 0
         self._inbox_bytes = 0
         self._executing: Counter[Lane] = Counter()
         self._committing = 0
@@ -178,9 +178,9 @@ class Worker:
         """Tell whether another Command is taken in."""
         limits = self._limits
         return (
-            self._inbox_commands < limits.inbox_commands
+            self.inbox_commands < limits.inbox_commands
             and self._inbox_bytes < limits.inbox_bytes
-            and len(self._unfinished) - self._inbox_commands < limits.pending_commands
+            and len(self._unfinished) - self.inbox_commands < limits.pending_commands
         )
 
     async def wait_room(self) -> None:
@@ -210,7 +210,7 @@ class Worker:
         (ticket.eager if eager else ticket.patient).append(tell)
         self._unfinished[command.key, command.id] = ticket
         ticket.in_inbox = True
-        self._inbox_commands += 1
+        self.inbox_commands += 1
         self._inbox_bytes += ticket.bytes
         ticket.due_us = command.due_us
         self._line_up(ticket)
@@ -358,7 +358,7 @@ class Worker:
     def _leave_inbox(self, ticket: Ticket) -> None:
         if ticket.in_inbox:
             ticket.in_inbox = False
-            self._inbox_commands -= 1
+            self.inbox_commands -= 1
             self._inbox_bytes -= ticket.bytes
             self._room.set()
 

@@ -1,17 +1,17 @@
 """What a function says that it serves, compared with what the catalog expects. Pure.
 
-Schemas are compared as JSON, not as text: white space and the order of members say nothing.
+Schemas are compared as what they mean, not as text: the same schema may be spelled in several ways.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from evento.errors import FunctionUnavailable, InvalidFunctionResult
+from evento.errors import FunctionUnavailable, InvalidFunctionResult, SchemaRefused
 from evento.functions.base import Expected, ExpectedEntity
 from evento.protocol.envelope import DISCOVERY, PROTOCOL_VERSION, EnvelopeError, decode
+from evento.schema import parse_schema
 
 DISCOVERY_BYTES_MAX = 4 * 1024 * 1024
 _PROBLEMS_SHOWN_MAX = 50
@@ -86,9 +86,10 @@ def _problems(discovery: Discovery, expected: ExpectedEntity) -> Iterator[str]:
 
 
 def _differ(served: str, expected: str) -> bool:
+    """Tell whether two schema texts mean different schemas; the same one may be spelled in several ways."""
     if not served or not expected or served == expected:
         return False
     try:
-        return bool(json.loads(served) != json.loads(expected))
-    except (ValueError, RecursionError):
+        return parse_schema(served) != parse_schema(expected)
+    except SchemaRefused:
         return True

@@ -5,9 +5,14 @@ appends. Reading needs no ownership. SQLite and memory have one partition, Kafka
 
 What the port demands of a backend, and `evento.testing.journal_contract` checks:
 - `append` is atomic, and durable when it returns; transitions of one partition become durable in the order of the calls.
-- A run whose `before` is not the instance's version is refused whole, as a Conflict.
+- A transition with a run whose `before` is not the instance's version is refused whole, as a Conflict; it is told no earlier than
+  the transitions it was judged by are durable.
 - A second owner is impossible: opening fails with JournalBusy, or the first owner's next append raises JournalError.
-- After JournalError (other than JournalRewind) the partition accepts nothing more.
+- After any JournalError the partition accepts nothing more, and what waited behind it fails alike. After a JournalRewind, and only
+  then, this process may own the partition again and go on.
+
+An owner that lost its partition to another learns it from its next append that stores something: until then its reads, and a
+Conflict, are as old as its last append.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +34,7 @@ class CommandRef(Struct, frozen=True, gc=False):
 
 
 class TurnEntry(Struct, frozen=True, gc=False):
-    """A turn as a feed gives it: `position` is that of its run, for reading on after it."""
+    """A turn as a feed gives it: `position`, above 0, is for reading on after it. Turns of one run may have one in common."""
 
     position: int
     turn: Turn
@@ -76,7 +81,11 @@ class Partition(Protocol):
 
 
 class History(Protocol):
-    """What anybody may read; never less than what was told to be durable."""
+    """What anybody may read, without owning anything; never less than what was told to be durable, by whichever owner.
+
+    Where another process writes, a read may have to wait until a commit under way is decided: of an owner that died in the middle,
+    until the next one is there or the store gives the commit up.
+    """
 
     async def read_stream(self, key: EntityKey, *, after: int = 0, limit: int = 1000) -> Sequence[Turn]:
         """Return the turns with events of one instance, in order, from the first that has a version above `after`; as many turns as
@@ -88,8 +97,8 @@ class History(Protocol):
         ...
 
     async def read_feed(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[TurnEntry]:
-        """Return turns (also those without events) of all instances in the order of their commits, from positions above `after`.
-        All turns of one position come together; about `limit` of them."""
+        """Return turns (also those without events) of one partition's instances in the order of their commits, from positions above
+        `after`. All turns of one position come together; about `limit` of them."""
         ...
 
     async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
@@ -105,7 +114,7 @@ class CatalogLog(Protocol):
         ...
 
     async def append_catalog(self, version: int, content: bytes) -> bool:
-        """Make one version durable. False, and nothing changed, if `version` is not the last one plus 1."""
+        """Make one version durable, however big. False, and nothing changed, if `version` is not the last one plus 1."""
         ...
 
 
@@ -127,7 +136,10 @@ class Journal(CatalogLog, Protocol):
         ...
 
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
-        """Become the owner of a partition for the time of the context. Raises JournalBusy if somebody else is."""
+        """Become the owner of a partition for the time of the context; entering it may take seconds (a store to be read first).
+
+        Raises JournalBusy if somebody else is the owner, unless the backend ends the other's ownership instead.
+        """
         ...
 
     async def check(self) -> Sequence[str]:

@@ -2,6 +2,7 @@
 # ruff: noqa: S101  these are tests
 
 import asyncio
+from contextlib import AsyncExitStack
 
 from evento.journal.base import CommandRef, TurnEntry
 from evento.model.keys import EntityKey
@@ -9,6 +10,7 @@ from evento.model.transition import Run, Transition
 from evento.testing.journal_samples import (
     HOSTILE_IDS,
     PARTITION,
+    WAIT_S,
     OpenedStore,
     OpenJournal,
     appended,
@@ -103,15 +105,15 @@ class ReadingContract(OpenedStore):
             for limit in (1, 7, 1000):
                 assert [(entry.turn.command.key, entry.turn.command.id) for entry in await whole_feed(journal, limit)] == expected
 
-    async def test_the_feed_keeps_the_turns_of_one_position_together(self, open_journal: OpenJournal) -> None:
+    async def test_reading_on_after_any_page_of_the_feed_neither_loses_nor_doubles_a_turn(self, open_journal: OpenJournal) -> None:
         async with self.owned(open_journal) as (journal, partition):
             first, second = keys(journal, 2)
             await appended(partition, run(first, 0, *(f"c{n}" for n in range(10))))
             await appended(partition, run(second, 0, "d"))
-            page = await journal.history.read_feed(PARTITION, limit=3)
-            assert [entry.turn.command.id for entry in page][:10] == [f"c{n}" for n in range(10)]
-            rest = await journal.history.read_feed(PARTITION, after=page[-1].position)
-            assert {entry.turn.command.id for entry in (*page, *rest)} == {*(f"c{n}" for n in range(10)), "d"}
+            for limit in range(1, 12):
+                page = await journal.history.read_feed(PARTITION, limit=limit)
+                rest = await journal.history.read_feed(PARTITION, after=page[-1].position)
+                assert [entry.turn.command.id for entry in (*page, *rest)] == [*(f"c{n}" for n in range(10)), "d"]
 
     async def test_a_feed_that_goes_on_while_appends_do_misses_nothing(self, open_journal: OpenJournal) -> None:
         async with self.owned(open_journal) as (journal, partition):
@@ -140,6 +142,33 @@ class ReadingContract(OpenedStore):
                 assert await journal.history.read_turn(CommandRef(key=key, command_id=f"c{before}")) is not None
                 feed = await journal.history.read_feed(PARTITION, after=position - 1)
                 assert [entry.turn.command.id for entry in feed] == [f"c{before}"]
+
+    async def test_reading_needs_no_owner(self, open_journal: OpenJournal) -> None:
+        async with asyncio.timeout(WAIT_S), open_journal() as journal:
+            [key] = keys(journal, 1)
+            ref = CommandRef(key=key, command_id="c0")
+            for before in range(2):
+                async with journal.own(PARTITION) as partition:
+                    await appended(partition, run(key, before, f"c{before}"))
+                assert [made.version for made in await journal.history.read_stream(key)] == list(range(1, before + 2))
+                assert len(await whole_feed(journal)) == before + 1
+                listed = await journal.history.read_instances("bank", "Account")
+                assert [entry.state for entry in listed] == [state(before + 1)]
+                assert await journal.history.read_turn(ref) == turn(key, "c0", 0)
+
+    async def test_all_partitions_are_owned_at_once_and_listed_as_one(self, open_journal: OpenJournal) -> None:
+        async with asyncio.timeout(WAIT_S), open_journal() as journal, AsyncExitStack() as owning:
+            owned = [await owning.enter_async_context(journal.own(number)) for number in range(journal.partitions)]
+            made = [EntityKey("bank", "Account", f"acc-{number:03d}") for number in range(60)]
+            for key in made:
+                await appended(owned[journal.partition_of(key)], run(key, 0, "c"))
+            listed: list[EntityKey] = []
+            while page := await journal.history.read_instances("bank", "Account", after=listed[-1].id if listed else "", limit=7):
+                listed += [entry.key for entry in page]
+            assert listed == made
+            for number in range(journal.partitions):
+                feed = await journal.history.read_feed(number)
+                assert [entry.turn.command.key for entry in feed] == [key for key in made if journal.partition_of(key) == number]
 
     async def test_instances_are_listed_by_code_point_page_by_page(self, open_journal: OpenJournal) -> None:
         ids = ["a", "B", "b", "é", "e\u0301x", "ｚ", "🏦", "\uffee", "10", "9", "a-", "a.", "aa", "Z", "z"]
