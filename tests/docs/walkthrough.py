@@ -4,11 +4,12 @@ A page is Markdown. A comment right before a fenced block says what to do with i
 
     <!-- file: bank.py -->     the block is the content of this file
     <!-- background -->        the block's command is a platform that goes on running
+    <!-- waits -->             what is shown comes about by itself, within some seconds
     <!-- not run -->           the block is only shown
     (no comment)               a block of `console` is run, line by line
 
 and `<!-- stop -->` on a line of its own is the reader's Ctrl-C. In what is shown, `…` stands for anything within a line, and a line
-with nothing but `…` for any lines. A command without output shown must succeed.
+with nothing but `…` for any lines; how many blanks there are does not matter. A command without output shown must succeed.
 """
 
 import os
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 READY_S = 60.0
 COMMAND_S = 60.0
+PATIENCE_S = 20.0
 STOP_S = 20.0
 DEFAULT_PORT = "7070"
 _BLOCK = re.compile(
@@ -66,10 +68,9 @@ def matches(shown: list[str], found: str) -> bool:
     """Tell whether output is what was shown."""
     pattern = ""
     for line in shown:
-        pattern += (
-            r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(re.escape(part) for part in line.rstrip().split("…")) + r"\s*\n"
-        )
-    lines = [line.rstrip() for line in found.splitlines() if line.strip()]
+        parts = [re.escape(part) for part in " ".join(line.split()).split("…")]
+        pattern += r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(parts) + r"\n"
+    lines = [" ".join(line.split()) for line in found.splitlines() if line.strip()]
     return re.fullmatch(pattern, "".join(line + "\n" for line in lines)) is not None
 
 
@@ -106,7 +107,7 @@ class Reader:
                 self._start(next(commands(block.text))[0])
             elif block.kind == "console":
                 for command, shown in commands(block.text):
-                    self._run(command, shown, place)
+                    self._run(command, shown, place, patience_s=PATIENCE_S if block.mark == "waits" else 0)
             else:
                 raise AssertionError(f"{place}: say by a comment what this block is for")
 
@@ -155,12 +156,21 @@ class Reader:
             assert self._platform is not None and self._platform.poll() is None and time.monotonic() < give_up, self.log.read_text()
             time.sleep(0.05)
 
-    def _run(self, command: str, shown: list[str], place: str) -> None:
+    def _run(self, command: str, shown: list[str], place: str, *, patience_s: float) -> None:
         if shutil.which(command.split()[0]) is None and command.startswith("curl"):
             return  # not every machine has it
-        command = command.replace(f":{DEFAULT_PORT}", f":{self.port}")
+        give_up = time.monotonic() + patience_s
+        status, found = self._output(command)
+        while patience_s and not matches(shown, found) and time.monotonic() < give_up:
+            status, found = self._output(command)
+        if shown:
+            assert matches(shown, found), f"{place}: $ {command}\nshown:\n" + "\n".join(shown) + f"\nfound:\n{found}"
+        else:
+            assert status == 0, f"{place}: $ {command}\nended with {status}\n{found}"
+
+    def _output(self, command: str) -> tuple[int, str]:
         ended = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", command.replace(f":{DEFAULT_PORT}", f":{self.port}")],
             cwd=self.folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,
@@ -170,11 +180,7 @@ class Reader:
             timeout=COMMAND_S,
             check=False,
         )
-        found = ended.stdout.replace(f":{self.port}", f":{DEFAULT_PORT}")
-        if not shown:
-            assert ended.returncode == 0, f"{place}: $ {command}\nended with {ended.returncode}\n{found}"
-            return
-        assert matches(shown, found), f"{place}: $ {command}\nshown:\n" + "\n".join(shown) + f"\nfound:\n{found}"
+        return ended.returncode, ended.stdout.replace(f":{self.port}", f":{DEFAULT_PORT}")
 
 
 def read_along(folder: Path, *pages: Path) -> None:
