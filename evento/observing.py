@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from evento.engine.worker import Observer
+from evento.engine.observer import Observer
 from evento.lifecycle.run import Progress
 from evento.model.command import Turn
 from evento.telemetry import Count, Metrics, Spread

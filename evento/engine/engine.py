@@ -9,8 +9,9 @@ from functools import partial
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
+from evento.engine.observer import Observer
 from evento.engine.ticket import Answer, Tell, Ticket
-from evento.engine.worker import Limits, Observer, Worker
+from evento.engine.worker import Limits, Worker
 from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
 from evento.journal.base import Journal, Partition
 from evento.model.command import Command, Outcome, OutcomeKind, Pending, State

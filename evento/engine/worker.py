@@ -16,6 +16,7 @@ from msgspec import Struct
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
+from evento.engine.observer import Observer
 from evento.engine.queues import Instance, Lane, Queues
 from evento.engine.ticket import Tell, Ticket, as_duplicate
 from evento.engine.turns import Batch, Execution, Known, id_reused
@@ -47,16 +48,6 @@ class Limits(Struct, frozen=True):
     commits: int = 4  # with the journal at the same time
     cached_instances: int = 50_000
     cached_bytes: int = 48 * 1024 * 1024
-
-
-class Observer:
-    """Hears what a worker does; telemetry overrides what it wants to hear."""
-
-    def committed(self, turns: Sequence[Turn], commit_s: float, now_us: int) -> None:
-        """Hear that these turns are durable, after a commit that took so long, and that those who wait are being told."""
-
-    def failed(self, run: Progress) -> None:
-        """Hear that a turn failed, and is to be tried again or parked."""
 
 
 class Worker:

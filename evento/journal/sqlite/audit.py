@@ -1,7 +1,7 @@
 """The check of the file against itself: SQLite's own, every checksum, the chain, the versions, and what is derived from the log.
 
 It streams on a connection of its own, in one snapshot, so that it sees one moment; it repairs nothing. What a state should be
-is not known here: only whether it is what was written.
+is not known here: only whether it is what was written. States are a cache: one that was thrown away is no difference.
 """
 
 from collections.abc import Callable, Iterator
@@ -111,7 +111,7 @@ class _Audit:
 
     def _states(self) -> Iterator[str]:
         for number, entity, name, version, payload, schema_id, revision, checksum in self._rows("audit_states"):
-            if checksum != state_checksum(version, payload, schema_id, revision):
+            if payload is not None and checksum != state_checksum(version, payload, schema_id, revision):
                 yield f"the state of {entity}/{name} at version {version} contradicts its checksum (instance {number})"
         for (number,) in self._rows("audit_strays"):
             yield f"instance {number} has no row in the log"
@@ -165,7 +165,7 @@ def _row_differences(row: tuple[Any, ...]) -> Iterator[str]:
     if checksum != row_checksum((position, instance, before, events, of_state), words, turns):
         yield f"the row at position {position} contradicts its checksum"
         return
-    if of_state != state_checksum(before + events, state, schema_id, revision):
+    if state is not None and of_state != state_checksum(before + events, state, schema_id, revision):
         yield f"the state in the row at position {position} contradicts its checksum"
     try:
         decoded = decode_turns(EntityKey("", "", ""), before, turns)

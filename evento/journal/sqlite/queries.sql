@@ -72,13 +72,14 @@ WHERE position > ?1 AND position <= ?2 AND id IS NOT NULL
 ON CONFLICT (number) DO NOTHING
 
 -- name: index_states
--- Bring the instances to their latest state in (?1, ?2]; one written directly for the same or a later version stays.
+-- Bring the instances to their latest state in (?1, ?2]; one written directly for the same or a later version stays. Where the
+-- state was thrown away the version is still known.
 UPDATE instance SET version = r.before + r.events, state = r.state, schema_id = r.schema_id, revision = r.revision,
     state_checksum = r.state_checksum
 FROM run AS r
 WHERE r.position IN (
         SELECT max(position) FROM run
-        WHERE position > ?1 AND position <= ?2 AND events > 0 AND state IS NOT NULL GROUP BY instance)
+        WHERE position > ?1 AND position <= ?2 AND events > 0 GROUP BY instance)
     AND instance.number = r.instance AND instance.version < r.before + r.events
 
 -- name: set_indexed_position

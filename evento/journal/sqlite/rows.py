@@ -98,7 +98,9 @@ def load_state(connection: apsw.Connection, queries: Queries, key: EntityKey, nu
 
 
 def checked_state(key: EntityKey, state: State, checksum: int) -> State:
-    """Return the state, or raise JournalCorrupt if it is not as it was written."""
+    """Return the state, or raise JournalCorrupt if it is not as it was written. One that was thrown away tells its version only."""
+    if state.payload is None:
+        return State(version=state.version, payload=None, schema_id=0, revision="")
     if checksum != state_checksum(state.version, state.payload, state.schema_id, state.revision):
         raise JournalCorrupt(f"the state of {key} at version {state.version} contradicts its checksum")
     return state
