@@ -11,8 +11,8 @@ What the port demands of a backend, and `evento.testing.journal_contract` checks
 - After any JournalError the partition accepts nothing more, and what waited behind it fails alike. After a JournalRewind, and only
   then, this process may own the partition again and go on.
 
-An owner that lost its partition to another learns it from its next append that stores something: until then its reads, and a
-Conflict, are as old as its last append.
+An owner that lost its partition to another learns it from its next append that stores something. Until then what it reads as the
+owner, and a Conflict, may be as old as its last append.
 """
 
 from collections.abc import Mapping, Sequence
