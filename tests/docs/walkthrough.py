@@ -4,6 +4,7 @@ A page is Markdown. A comment right before a fenced block says what to do with i
 
     <!-- file: bank.py -->     the block is the content of this file
     <!-- background -->        the block's command is a platform that goes on running
+    <!-- copy: a/b.py -->      the reader copies this file of the repository (a comment of its own)
     <!-- waits -->             what is shown comes about by itself, within some seconds
     <!-- not run -->           the block is only shown
     (no comment)               a block of `console` is run, line by line
@@ -26,20 +27,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).parent.parent.parent
 READY_S = 60.0
 COMMAND_S = 60.0
 PATIENCE_S = 20.0
 STOP_S = 20.0
 DEFAULT_PORT = "7070"
+_MUST_BE_TRIED = {"python", "bash", "sh"}  # other languages, as YAML, may be shown alone
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>[a-z]*)\n(?P<text>.*?)^```$"
-    r"|^(?P<stop><!-- stop -->)$",
+    r"|^<!-- (?P<alone>stop|copy: [^\n]*?) -->$",
     re.M | re.S,
 )
 
 
 class Block(NamedTuple):
-    """A fenced block: its language (`stop` for a stop), what the comment before it says, its text, and where it begins."""
+    """A fenced block: its language, what the comment before it says, its text, and where it begins; or a comment alone."""
 
     kind: str
     mark: str
@@ -52,7 +55,7 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        yield Block("stop" if match["stop"] else match["kind"], match["mark"] or "", match["text"] or "", line)
+        yield Block(match["kind"] or "", match["alone"] or match["mark"] or "", match["text"] or "", line)
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -89,6 +92,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}",
             "EVENTO_PORT": self.port,
             "EVENTO_URL": f"http://127.0.0.1:{self.port}",
+            "EVENTO_DATA": str(folder / "data"),  # elsewhere: `evento dev` watches the folder that its files are in
             "COLUMNS": "200",
         }
         self._platform: subprocess.Popen[bytes] | None = None
@@ -97,8 +101,10 @@ class Reader:
         """Do everything that a page says, in order."""
         for block in blocks(page):
             place = f"{page.name}:{block.line}"
-            if block.kind == "stop":
+            if block.mark == "stop":
                 self.stop()
+            elif block.mark.startswith("copy: "):
+                shutil.copy(ROOT / block.mark.removeprefix("copy: "), self.folder)
             elif block.mark.startswith("not run"):
                 continue
             elif block.mark.startswith("file: "):
@@ -108,7 +114,7 @@ class Reader:
             elif block.kind == "console":
                 for command, shown in commands(block.text):
                     self._run(command, shown, place, patience_s=PATIENCE_S if block.mark == "waits" else 0)
-            else:
+            elif block.kind in _MUST_BE_TRIED:
                 raise AssertionError(f"{place}: say by a comment what this block is for")
 
     def stop(self) -> None:
