@@ -35,7 +35,7 @@ def test_the_reader_sees_when_something_else_comes_than_is_shown() -> None:
 def test_the_reader_fails_where_a_command_does_not_do_what_the_page_says(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```console\n$ echo one\ntwo\n```\n")
-    with pytest.raises(AssertionError, match="page.md:1"):
+    with pytest.raises(AssertionError, match=r"page\.md:1"):
         read_along(tmp_path, page)
 
 
