@@ -80,7 +80,7 @@ class HttpFunction:
         body = encode_call(operation, namespace, entity, calls)
         request = b"%bContent-Length: %d\r\n\r\n%b" % (self._work_head, len(body), body)
         response = await self._exchange(request, response_bytes_max(operation, calls), self._function.timeout_s)
-        reply = decode_reply(operation, calls, _checked_body(response), self._name)
+        reply = decode_reply(operation, calls, _checked_body(response), self._function.name)
         if not reply.revision:
             return Reply(self._revision, reply.instances)
         self._revision = reply.revision

@@ -48,7 +48,7 @@ class Runtimes:
         else:
             raise FunctionUnavailable(f"function {name} is an image; containers are not supported yet by this build")
         async with runtime.serve(function, expected) as client:
-            yield Bisecting(client, name)
+            yield Bisecting(client, function.name)
 
 
 def address_of(url: str) -> Address:

@@ -62,7 +62,7 @@ ABSENT = State(version=0, payload=None, schema_id=0, revision="")
 
 
 class Failure(Struct, frozen=True, gc=False):
-    """Why a turn failed: a stable code, a sentence for a person, and the function that failed, if one did."""
+    """Why a turn failed: a stable code, a sentence for a person, and the function that failed, by its name in the namespace."""
 
     code: str
     message: str
