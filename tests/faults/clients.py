@@ -24,6 +24,7 @@ class Sender:
         self._url = url
         self._history = history
         self.on_answer: Callable[[], None] = lambda: None
+        self.cut_off = 0  # streams that ended before all their answers had come
 
     async def send_all(self, commands: Sequence[Json]) -> list[Json]:
         """Send Commands in order, again and again what is not answered, and return the answers in the same order."""
@@ -47,7 +48,7 @@ class Sender:
                     attempt.take(answer)
                     self.on_answer()
         except (Unreachable, NotReady):
-            pass  # nobody knows what became of the rest
+            self.cut_off += 1  # nobody knows what became of the rest
         return attempt.ended
 
 
