@@ -34,6 +34,7 @@ class Bisecting:
 
     @property
     def revision(self) -> str:
+        """Return the revision last seen."""
         return self._inner.revision
 
     async def ready(self) -> None:

@@ -45,6 +45,7 @@ class HttpFunction:
 
     @property
     def revision(self) -> str:
+        """Return the revision last seen."""
         return self._revision
 
     async def ready(self) -> None:

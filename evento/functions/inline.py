@@ -16,6 +16,7 @@ class InlineFunction:
 
     @property
     def revision(self) -> str:
+        """Return the revision last seen."""
         return self._revision
 
     async def ready(self) -> None:

@@ -104,6 +104,7 @@ class ProcessFunction:
 
     @property
     def revision(self) -> str:
+        """Return the revision last seen."""
         return self._revision
 
     async def ready(self) -> None:

@@ -41,6 +41,7 @@ class Comparison:
         return next(iter([*same, *kind, *fits]), None)
 
     def compared(self, reader: Node, writer: Node) -> list[Incompatibility]:
+        """Compare two types of any kind."""
         if isinstance(writer, Union):
             return [problem for branch in writer.branches for problem in self.between(reader, branch)]
         if isinstance(reader, Union):
@@ -61,6 +62,7 @@ class Comparison:
         return _problem(f"{branch_name(writer)} was written and cannot be read as {branch_name(reader)}")
 
     def union(self, reader: Union, writer: Node) -> list[Incompatibility]:
+        """Compare what was written with a reader's union."""
         if self.chosen(reader, writer) is not None:
             return []
         for branch in reader.branches:  # the type that was surely meant tells more than that none fits
@@ -69,6 +71,7 @@ class Comparison:
         return _problem(f"{branch_name(writer)} was written and is none of {', '.join(map(branch_name, reader.branches))}")
 
     def records(self, reader: Record, writer: Record) -> list[Incompatibility]:
+        """Compare two records field by field."""
         problems = _names(reader, writer)
         for field in reader.fields:
             written = written_field(field, writer)

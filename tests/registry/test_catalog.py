@@ -1,3 +1,5 @@
+"""The catalog: what is deployed, and everything that ever was."""
+
 import time
 
 import pytest

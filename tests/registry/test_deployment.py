@@ -1,3 +1,5 @@
+"""Deployment as read, check, plan, commit: what is refused, what is shown, what changes."""
+
 import asyncio
 from typing import Any
 

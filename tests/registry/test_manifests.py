@@ -1,3 +1,5 @@
+"""Manifests from files and folders: schemas put in, types shared, mistakes with their line."""
+
 import json
 from pathlib import Path
 

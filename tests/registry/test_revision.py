@@ -1,3 +1,5 @@
+"""A function's revision: a hash of its content."""
+
 import os
 from pathlib import Path
 

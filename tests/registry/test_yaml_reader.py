@@ -1,3 +1,5 @@
+"""YAML with line numbers, and without what YAML should not do."""
+
 import json
 import time
 
