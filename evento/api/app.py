@@ -68,7 +68,7 @@ class App:
         if len(segments) == _COMMAND_SEGMENTS and segments[1] == "v1" and not segments[5].islower():
             if not post:
                 raise MethodNotAllowed("a Command is sent with POST", allow=["POST"])
-            await self._post_command(scope, receive, send, segments[2:])
+            await self._post_command(scope, receive, send.straight, segments[2:])
             return
         if scope["path"] == _STREAM_PATH:
             if not post:
@@ -90,17 +90,17 @@ class App:
 class _Sending:
     """ASGI's `send`, which remembers whether the answer has begun, and with which status."""
 
-    __slots__ = ("_send", "started", "status")
+    __slots__ = ("started", "status", "straight")
 
     def __init__(self, send: Send) -> None:
-        self._send = send
+        self.straight = send  # past the remembering, for who fails only before answering
         self.started = False
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if not self.started:
             self.started, self.status = True, message.get("status", 0)
-        await self._send(message)
+        await self.straight(message)
 
 
 def create_app(platform: Platform) -> App:

@@ -6,15 +6,17 @@ Knows no platform. Binds before it returns, so that who waits for it can connect
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from evento.api.app import App
+from evento.api.body import Message
 from evento.api.problems import PROBLEM_TYPE, problem_response
 from evento.errors import InvalidRequest, SettingsError
 from evento.model.limits import HEADER_BYTES_MAX, HEADERS_MAX
@@ -22,6 +24,49 @@ from evento.model.limits import HEADER_BYTES_MAX, HEADERS_MAX
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
 _SILENT_BYTES_MAX = 2 * HEADER_BYTES_MAX  # that may come in before the parser has a whole header or a piece of body to show for it
+_CONTROL = re.compile(b"[\\x00-\\x1f\\x7f]")
+
+
+class WholeAnswers(RequestResponseCycle):
+    """uvicorn's request and answer, but an answer that is there as a whole goes out in one write: each is a call to the system.
+
+    A head that tells the length of its body is held until the body comes, at once. All that is not so plain is left to uvicorn.
+    """
+
+    held: Message | None = None
+
+    async def send(self, message: Any) -> None:
+        """Take a part of the answer. Raises RuntimeError if it is not one."""
+        if message["type"] == "http.response.start" and not self.response_started:
+            names = dict(message["headers"])
+            if b"content-length" in names and b"connection" not in names and self.scope["method"] != "HEAD":
+                self.held = message
+                return
+        head, self.held = self.held, None
+        if head is not None and message["type"] == "http.response.body":
+            body = message.get("body", b"")
+            if not message.get("more_body", False) and self._write(head, body):
+                return
+            await super().send(head)  # type: ignore[arg-type]
+        await super().send(message)
+
+    def _write(self, head: Message, body: bytes) -> bool:
+        """Write head and body and end the answer; False if uvicorn has to."""
+        headers = [*self.default_headers, *head["headers"]]
+        if (b"content-length", b"%d" % len(body)) not in headers or self.flow.write_paused or self.disconnected:
+            return False
+        if _CONTROL.search(b"".join([value for _, value in headers])):
+            raise RuntimeError("a header has control characters in it")
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"".join((STATUS_LINE[head["status"]], *lines, close, b"\r\n", body)))
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -70,6 +115,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """Take the end of the body."""
         self._silent_bytes = 0
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = WholeAnswers  # uvicorn has no place to name another class
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not a request with a problem, and hang up."""
