@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,7 @@ from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
 from evento.settings import Settings, read_environment
 from evento.telemetry import Metrics, set_up_logging
+from evento.watching import stamps
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +63,26 @@ class Node:
         self.refolder = Refolder(journal, engine)
         self.operations = Operations(journal, engine, self.fleet, self.refolder, name=f"sqlite:{settings.data_dir / JOURNAL_FILE}")
         self._deploying = asyncio.Lock()
+        self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
     async def running(self, *, drain_s: float) -> AsyncIterator[None]:
         """Run everything for the time of the context, with what is deployed."""
-        async with self.fleet.running(), asyncio.TaskGroup() as self._tasks, self.engine.running(drain_s=drain_s):
+        async with self.fleet.running(), asyncio.TaskGroup() as self._tasks:
+            try:
+                async with self._turning(self._tasks, drain_s):
+                    yield
+            finally:
+                self._ended.set()
+
+    @asynccontextmanager
+    async def _turning(self, tasks: asyncio.TaskGroup, drain_s: float) -> AsyncIterator[None]:
+        async with self.engine.running(drain_s=drain_s):
             catalog = await self.registry.load()
             if catalog.version:
                 await self._activate(catalog)
-            refolding = self._tasks.create_task(self.refolder.run())
+            refolding = tasks.create_task(self.refolder.run())
             try:
                 yield
             finally:
@@ -102,7 +113,9 @@ class Node:
             self._tasks.create_task(self._retire(replaced))
 
     async def _retire(self, replaced: Sequence[Serving]) -> None:
-        await self.clock.sleep(_REPLACED_LINGER_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPLACED_LINGER_S):
+                await self._ended.wait()
         for serving in replaced:
             serving.stop()
 
@@ -122,19 +135,15 @@ class Node:
 
 def _as_they_are(catalog: Catalog) -> Mapping[tuple[str, str], FunctionSpec]:
     """Return the functions with the revision that their content has now: it may have changed since it was deployed."""
-    functions = {}
-    for name, spec in catalog.functions.items():
-        revision = spec.revision
-        try:
-            revision = function_revision(spec)
-        except DeploymentRefused as error:
-            logger.warning("function %s/%s: %s", *name, error.message)
-        functions[name] = _with_revision(spec, revision)
-    return functions
+    return {name: msgspec.structs.replace(spec, revision=_revision_now(spec)) for name, spec in catalog.functions.items()}
 
 
-def _with_revision(spec: FunctionSpec, revision: str) -> FunctionSpec:
-    return msgspec.structs.replace(spec, revision=revision)
+def _revision_now(spec: FunctionSpec) -> str:
+    try:
+        return function_revision(spec)
+    except DeploymentRefused as error:
+        logger.warning("function %s/%s: %s", spec.namespace, spec.name, error.message)
+        return spec.revision
 
 
 @asynccontextmanager
@@ -149,7 +158,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
         engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
         clock = SystemClock()
-        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment()), UrlRuntime(clock)), observer.called)
+        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
         node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
@@ -168,7 +177,7 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
         if sources:
             await _deploy_sources(node, sources)
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(_watch(node, sources)) if watch and sources else None
+            watching = tasks.create_task(_watch(node, sources, settings.data_dir)) if watch and sources else None
             await _serve(node, settings)
             if watching is not None:
                 watching.cancel()
@@ -198,12 +207,12 @@ async def _serve(node: Node, settings: Settings) -> None:
         logger.info("stopping")
 
 
-async def _watch(node: Node, sources: Sequence[str]) -> None:
+async def _watch(node: Node, sources: Sequence[str], data_dir: Path) -> None:
     """Deploy again whenever a file below the sources changes. A deployment that is refused changes nothing, and is told."""
-    seen = await asyncio.to_thread(_stamps, sources)
+    seen = await asyncio.to_thread(stamps, sources, data_dir=data_dir)
     while True:
         await node.clock.sleep(_WATCH_S)
-        now = await asyncio.to_thread(_stamps, sources)
+        now = await asyncio.to_thread(stamps, sources, data_dir=data_dir)
         if now == seen:
             continue
         seen = now
@@ -211,14 +220,3 @@ async def _watch(node: Node, sources: Sequence[str]) -> None:
             await _deploy_sources(node, sources)
         except (DeploymentRefused, NotReady) as error:
             logger.error("not deployed: %s", error.message)
-
-
-def _stamps(sources: Sequence[str]) -> dict[str, int]:
-    stamps: dict[str, int] = {}
-    for source in sources:
-        path = Path(source.partition(":")[0])
-        folder = path if path.is_dir() else path.parent
-        for file in folder.rglob("*"):
-            if "__pycache__" not in file.parts and file.is_file():
-                stamps[str(file)] = file.stat().st_mtime_ns
-    return stamps

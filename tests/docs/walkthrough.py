@@ -87,7 +87,7 @@ class Reader:
         self.folder = folder / "here"
         self.folder.mkdir()
         self.log = folder / "platform.log"
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in environ.items() if not name.startswith("EVENTO_")},
             "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}",
             "EVENTO_PORT": self.port,
@@ -108,9 +108,9 @@ class Reader:
             elif block.mark.startswith("not run"):
                 continue
             elif block.mark.startswith("file: "):
-                self._write(block.mark.removeprefix("file: "), block.text)
+                self.write(block.mark.removeprefix("file: "), block.text)
             elif block.mark == "background":
-                self._start(next(commands(block.text))[0])
+                self.start(next(commands(block.text))[0])
             elif block.kind == "console":
                 for command, shown in commands(block.text):
                     self._run(command, shown, place, patience_s=PATIENCE_S if block.mark == "waits" else 0)
@@ -128,13 +128,13 @@ class Reader:
         finally:
             platform.kill()
 
-    def _start(self, command: str) -> None:
+    def start(self, command: str) -> None:
         assert self._platform is None, "stop the one that runs, first"
         with self.log.open("wb") as log:
-            self._platform = subprocess.Popen(command.split(), cwd=self.folder, env=self._environ, stdout=log, stderr=log)
+            self._platform = subprocess.Popen(command.split(), cwd=self.folder, env=self.environ, stdout=log, stderr=log)
         self._wait(self._is_ready)
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
         noticed = self._notices()
         path = self.folder / name
         before = path.read_text() if path.exists() else None
@@ -178,7 +178,7 @@ class Reader:
         ended = subprocess.run(
             ["bash", "-c", command.replace(f":{DEFAULT_PORT}", f":{self.port}")],
             cwd=self.folder,
-            env=self._environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
