@@ -1,4 +1,4 @@
-"""What `evento dev` watches: the files beside its sources, but not what is made while it runs. Knows neither clock nor deployment."""
+"""What `evento dev` watches: the files beside its sources, not what is made while it runs. Knows neither clock nor deployment."""
 
 import os
 from collections.abc import Sequence
