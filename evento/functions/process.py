@@ -8,10 +8,12 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from evento.clock import Clock
 from evento.errors import FunctionCrashed, FunctionTimeout, FunctionUnavailable, SettingsError
@@ -35,24 +37,37 @@ _RESTARTS_COUNTED_MAX = 20
 _SOCKET_NAME_BYTES = len("/evento-12345678/1234567.sock")
 _FALLBACK_DIRECTORY = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
 
+Revise: TypeAlias = Callable[[FunctionSpec], str]
+
 
 class ProcessRuntime:
     """A FunctionRuntime for functions with a `command`.
 
     `environment` is the platform's, of which functions get a small part; `directory` is where sockets are made, below a directory
-    of mode 0700 per function (default: the system's directory for temporary files).
+    of mode 0700 per function (default: the system's directory for temporary files). `revise` returns the revision of a function's
+    content as it is now: each process is told that of what it is started with, not of what was there when it was deployed.
     """
 
-    def __init__(self, clock: Clock, environment: Mapping[str, str], directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        environment: Mapping[str, str],
+        directory: Path | None = None,
+        *,
+        revise: Revise = lambda spec: spec.revision,
+    ) -> None:
         self._clock = clock
         self._environment = inherited(environment)
         self._directory = directory
+        self._revise = revise
 
     @asynccontextmanager
     async def serve(self, function: FunctionSpec, expected: Expected = NOTHING_EXPECTED) -> AsyncIterator[FunctionClient]:
         """Provide a client; its process starts with the first `ready` or call, and ends with the context."""
         with tempfile.TemporaryDirectory(prefix="evento-", dir=_socket_directory(self._directory)) as directory:
-            client = ProcessFunction(function, expected, self._clock, environment=self._environment, directory=Path(directory))
+            client = ProcessFunction(
+                function, expected, self._clock, environment=self._environment, directory=Path(directory), revise=self._revise
+            )
             async with _alongside(client.run()):
                 yield client
 
@@ -85,7 +100,14 @@ class ProcessFunction:
     """A FunctionClient whose function is kept running for as long as `run` runs."""
 
     def __init__(
-        self, function: FunctionSpec, expected: Expected, clock: Clock, *, environment: Mapping[str, str], directory: Path
+        self,
+        function: FunctionSpec,
+        expected: Expected,
+        clock: Clock,
+        *,
+        environment: Mapping[str, str],
+        directory: Path,
+        revise: Revise,
     ) -> None:
         self._function = function
         self._name = f"{function.namespace}/{function.name}"
@@ -93,6 +115,7 @@ class ProcessFunction:
         self._clock = clock
         self._environment = environment
         self._directory = directory
+        self._revise = revise
         self._logger = logging.getLogger(f"evento.function.{function.namespace}.{function.name}")
         self._revision = function.revision
         self._wanted = asyncio.Event()
@@ -157,12 +180,13 @@ class ProcessFunction:
     async def _live(self) -> None:
         self._starts += 1
         socket = self._directory / f"{self._starts}.sock"
+        function = msgspec.structs.replace(self._function, revision=await asyncio.to_thread(self._revise, self._function))
         try:
-            child = await start_child(self._function, socket, self._environment, Output(self._logger))
+            child = await start_child(function, socket, self._environment, Output(self._logger))
         except FunctionUnavailable as error:
             self._failed(error)
             return
-        client = HttpFunction(self._function, Address(socket=str(socket)), self._expected, self._clock)
+        client = HttpFunction(function, Address(socket=str(socket)), self._expected, self._clock)
         try:
             await self._become_ready(child, client)
             self._revision, self._last = client.revision, ""

@@ -1,0 +1,117 @@
+"""A function in Go, without any SDK, passes the conformance kit and takes over the Savings of a bank in Python."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evento.client import Client
+from tests.faults import bank
+from tests.faults.checker import History
+from tests.faults.clients import Sender, read_final
+from tests.faults.node import ROOT, Node, environment, eventually
+
+Json = dict[str, Any]
+SAVINGS = "bank/Savings"
+ACCOUNTS = [f"saver-{number}" for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the function in a folder of its own."""
+    if shutil.which("go") is None:
+        pytest.fail("the example in Go needs Go 1.25 or later: install it from https://go.dev/dl, or as golang-go")
+    source, built = ROOT / "examples" / "bank-go", tmp_path_factory.mktemp("go") / "bank-go"
+    shutil.copytree(source, built, ignore=shutil.ignore_patterns("savings"))
+    done = subprocess.run(["go", "build", "-o", "savings", "."], cwd=built, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+@pytest.fixture
+def serving(folder: Path, tmp_path: Path) -> Iterator[str]:
+    """Run the function on its own, as its author does."""
+    socket = tmp_path / "s"
+    process = subprocess.Popen([folder / "savings"], env={**os.environ, "EVENTO_SOCKET": str(socket)})
+    try:
+        for _ in eventually("the function listens"):
+            if socket.exists():
+                break
+        yield f"unix:{socket}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_passes_the_conformance_kit(serving: str, tmp_path: Path) -> None:
+    program = [str(part) for part in (Path(sys.executable).with_name("evento"), "function", "check", serving)]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checks passed" in done.stderr
+
+
+def savings(name: str, data: Json, prefix: str) -> list[Json]:
+    return [bank.command(account, name, data, f"{account}-{prefix}", entity=SAVINGS) for account in ACCOUNTS]
+
+
+def year(prefix: str) -> list[Json]:
+    """Return Commands that succeed, and some that are refused."""
+    rates = ["0.5", "1.25", "3.3333"]
+    return [
+        *savings("OpenSavings", {"owner": "Sam"}, f"{prefix}-open"),
+        *savings("ReceiveDeposit", {"amount": "100.05"}, f"{prefix}-in"),
+        *savings("WithdrawCash", {"amount": "30.10"}, f"{prefix}-out"),
+        *savings("WithdrawCash", {"amount": "30000.00"}, f"{prefix}-too-much"),
+        *(command for rate in rates for command in savings("CreditInterest", {"rate_percent": rate}, f"{prefix}-{rate}")),
+        *savings("CloseSavings", {}, f"{prefix}-close"),
+    ]
+
+
+async def test_it_takes_over_savings_from_python_with_the_same_states_and_decisions(folder: Path, tmp_path: Path) -> None:
+    history = History()
+    with Node(tmp_path) as node:
+        node.start()
+        node.deploy(bank.MODULE)
+        sender = Sender(node.url, history)
+        in_python = await sender.send_all(year("python"))
+        await sender.send_all(bank.opening(["dora"]))
+        async with Client(node.url) as client:
+            before = await read_final(client, SAVINGS)
+            node.deploy(folder / "manifests.yaml")
+            assert await read_final(client, SAVINGS) == before, "folded by Go, the states are others"
+            again = [{**command, "id": f"go-{command['id']}"} for command in year("python")]
+            in_go = await sender.send_all(again)
+            assert [decision(answer) for answer in in_go] == [decision(answer) for answer in in_python]
+            both = [*bank.opening(["emil"]), bank.command("emil", "ReceiveDeposit", {"amount": "1.00"}, "e1")]
+            assert {answer["outcome"] for answer in await sender.send_all(both)} == {"succeeded"}
+            events = (await client.events(f"{SAVINGS}/go-{ACCOUNTS[0]}"))["events"]
+            revisions = {event["revision"] for event in (await client.events("bank/Checking/emil"))["events"]}
+            assert revisions.isdisjoint(event["revision"] for event in events)
+        node.verify()
+
+
+def decision(answer: Json) -> tuple[str, list[tuple[str, Json]]]:
+    return answer["outcome"], [(event["type"], event["data"]) for event in answer["events"]]
+
+
+async def test_killed_again_and_again_it_serves_on_and_nothing_is_lost(folder: Path, tmp_path: Path) -> None:
+    history = History()
+    with Node(tmp_path) as node:
+        node.start()
+        node.deploy(bank.MODULE)
+        node.deploy(folder / "manifests.yaml")
+        sender = Sender(node.url, history)
+        await sender.send_all(savings("OpenSavings", {"owner": "Sam"}, "open"))
+        for number in range(5):
+            await sender.send_all([c for n in range(10) for c in savings("ReceiveDeposit", {"amount": "1.00"}, f"{number}-{n}")])
+            assert node.kill_function(number)
+        async with Client(node.url) as client:
+            final = await read_final(client, SAVINGS)
+        assert {Decimal(state["balance"]) for _, state in final.states.values()} == {Decimal(50)}
+        node.verify()
