@@ -4,25 +4,35 @@ import os
 
 _BATCH = 512  # ids whose random bits are drawn from the system at once
 _TAIL_BYTES = 8
+_COUNTS = tuple(f"{count:03x}-" for count in range(4096))
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # two of the four bits are random
 
 
 class CommandIds:
     """Makes command ids; each is greater than the one before, as text too."""
 
     def __init__(self) -> None:
-        self._last = 0
-        self._pool = b""
-        self._at = 0
+        self._time_us = -1
+        self._tick = 0
+        self._head = ""
+        self._tails: list[str] = []
 
     def next(self, now_us: int) -> str:
         """Return a new UUIDv7 for this time: 48 bits of milliseconds, 12 of their fraction (or counted up), 62 random ones."""
-        millis, micros = divmod(now_us, 1000)
-        tick = max((millis << 12) | (micros << 12) // 1000, self._last + 1)
-        self._last = tick
-        if self._at >= len(self._pool):
-            self._pool, self._at = os.urandom(_BATCH * _TAIL_BYTES), 0
-        tail = int.from_bytes(self._pool[self._at : self._at + _TAIL_BYTES]) >> 2
-        self._at += _TAIL_BYTES
-        number = ((tick >> 12) << 80) | 0x7000_0000_0000_0000_0000 | ((tick & 0xFFF) << 64) | 0x8000_0000_0000_0000 | tail
-        text = f"{number:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        tick = self._tick + 1
+        if now_us != self._time_us or not tick & 0xFFF:
+            self._time_us = now_us
+            millis, micros = divmod(now_us, 1000)
+            tick = max((millis << 12) | (micros << 12) // 1000, tick)
+            text = f"{tick >> 12:012x}"
+            self._head = f"{text[:8]}-{text[8:]}-7"
+        self._tick = tick
+        if not self._tails:
+            self._tails = _tails()
+        return self._head + _COUNTS[tick & 0xFFF] + self._tails.pop()
+
+
+def _tails() -> list[str]:
+    digits = os.urandom(_BATCH * _TAIL_BYTES).hex()
+    size = 2 * _TAIL_BYTES
+    return [f"{_VARIANT[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + size]}" for at in range(0, len(digits), size)]
