@@ -78,10 +78,10 @@ class Node:
 
     @asynccontextmanager
     async def _turning(self, tasks: asyncio.TaskGroup, drain_s: float) -> AsyncIterator[None]:
+        catalog = await self.registry.load()
+        if catalog.version:  # before the engine runs: what is pending is taken up at once
+            await self._activate(catalog)
         async with self.engine.running(drain_s=drain_s):
-            catalog = await self.registry.load()
-            if catalog.version:
-                await self._activate(catalog)
             refolding = tasks.create_task(self.refolder.run())
             try:
                 yield
