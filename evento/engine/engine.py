@@ -4,13 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
 from evento.engine.observer import Observer
-from evento.engine.ticket import Answer, Tell, Ticket
+from evento.engine.ticket import Answer, Ticket, Waiter
 from evento.engine.worker import Limits, Worker
 from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
 from evento.journal.base import Journal, Partition
@@ -126,16 +125,15 @@ class Engine:
         """See `evento.engine.base.Commands.send`."""
         worker = self._worker(command.key)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        tell = partial(_resolve, future)
-        ticket = worker.accept(command, tell, eager=False)
+        waiter = _One(loop)
+        ticket = worker.accept(command, waiter, eager=False)
         timer = None
         if wait_s > 0:
-            timer = loop.call_later(wait_s, worker.hurry, ticket, tell)
+            timer = loop.call_later(wait_s, worker.hurry, ticket, waiter)
         else:
-            worker.hurry(ticket, tell)
+            worker.hurry(ticket, waiter)
         try:
-            answer = _final(await future)
+            answer = _final(await waiter.future)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -145,24 +143,23 @@ class Engine:
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""
-        collector = _Collector(len(commands))
-        accepted: list[tuple[Worker, Ticket, Tell]] = []
+        waiter = _Many(len(commands))
+        accepted: list[tuple[Worker, Ticket]] = []
         async with self._in_order:  # calls that wait for room must not overtake each other
-            for index, command in enumerate(commands):
-                tell = partial(collector.tell, index)
+            for place, command in enumerate(commands):
                 try:
                     worker = self._worker(command.key)
-                    if not worker.has_room():
+                    while worker.open and not worker.has_room():
                         await worker.wait_room()
-                    accepted.append((worker, worker.accept(command, tell, eager=True), tell))
+                    accepted.append((worker, worker.accept(command, waiter, place, eager=True)))
                 except EventoError as error:
-                    tell(error)
-        timer = asyncio.get_running_loop().call_later(wait_s, _hurry_all, accepted)
+                    waiter.tell(place, error)
+        timer = asyncio.get_running_loop().call_later(wait_s, _hurry_all, accepted, waiter)
         try:
-            await collector.finished.wait()
+            await waiter.finished.wait()
         finally:
             timer.cancel()
-        return [_final(answer) for answer in collector.answers]
+        return [_final(answer) for answer in waiter.answers]
 
     async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
         """See `evento.engine.base.Commands.pending`."""
@@ -204,8 +201,20 @@ class Engine:
         return place
 
 
-class _Collector:
-    """Gathers the answers to many Commands."""
+class _One:
+    """Waits for the answer to one Command."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[Answer] = loop.create_future()
+
+    def tell(self, place: int, answer: Answer) -> None:
+        """Hear the answer, unless nobody waits any more."""
+        if not self.future.done():
+            self.future.set_result(answer)
+
+
+class _Many:
+    """Waits for the answers to many Commands."""
 
     def __init__(self, size: int) -> None:
         self.answers: list[Answer] = [_UNANSWERED] * size
@@ -214,29 +223,26 @@ class _Collector:
         if not size:
             self.finished.set()
 
-    def tell(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
+    def tell(self, place: int, answer: Answer) -> None:
+        """Hear one of the answers."""
+        self.answers[place] = answer
         self._missing -= 1
         if not self._missing:
             self.finished.set()
 
 
 _UNANSWERED = NotReady()
+_CONFLICT = OutcomeKind.CONFLICT
 
 
-def _hurry_all(accepted: Sequence[tuple[Worker, Ticket, Tell]]) -> None:
-    for worker, ticket, tell in accepted:
-        worker.hurry(ticket, tell)
-
-
-def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
-    if not future.done():
-        future.set_result(answer)
+def _hurry_all(accepted: Sequence[tuple[Worker, Ticket]], waiter: Waiter) -> None:
+    for worker, ticket in accepted:
+        worker.hurry(ticket, waiter)
 
 
 def _final(answer: Answer) -> Answer:
     """Turn the outcome of an unmet expected version into the error that a sender hears."""
-    if isinstance(answer, EventoError) or answer.kind is not OutcomeKind.CONFLICT or answer.turn is None:
+    if isinstance(answer, EventoError) or answer.kind is not _CONFLICT or answer.turn is None:
         return answer
     turn = answer.turn
     return VersionConflict(

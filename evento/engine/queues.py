@@ -41,7 +41,7 @@ class Instance:
     `state` may be ahead of what is durable: as long as `commits` are under way it must not be dropped, and nobody is told of it.
     """
 
-    __slots__ = ("busy", "commits", "key", "listed", "queue", "state", "timer", "weight")
+    __slots__ = ("busy", "commits", "key", "lane", "lane_type", "listed", "queue", "state", "timer", "weight")
 
     def __init__(self, key: EntityKey) -> None:
         self.key = key
@@ -52,6 +52,8 @@ class Instance:
         self.listed = False  # among those that may be taken
         self.commits = 0
         self.timer: Callable[[], None] | None = None  # set while its queue must wait; cancels the waiting
+        self.lane: deque[Instance] | None = None  # where it stood last, with a Command of this type that had not failed
+        self.lane_type = ""
 
     @property
     def idle(self) -> bool:
@@ -82,6 +84,8 @@ class Queues:
     def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
         """Put instances into the lanes of these functions from now on."""
         self._handlers = handlers
+        for instance in self._instances.values():
+            instance.lane = None
 
     def instance(self, key: EntityKey) -> Instance:
         """Return the instance, new and empty if it is not in memory."""
@@ -116,11 +120,17 @@ class Queues:
                 self.block(instance, delay_s)
                 return
         instance.listed = True
-        lane = (instance.key.namespace, self._handlers(head), _suspicion(head))
-        ready = self._ready.get(lane)
-        if ready is None:
-            ready = self._ready[lane] = deque()
-        ready.append(instance)
+        command_type = head.command.type
+        if instance.lane is not None and instance.lane_type is command_type and not head.attempts:
+            instance.lane.append(instance)
+        else:
+            lane = (instance.key.namespace, self._handlers(head), _suspicion(head))
+            ready = self._ready.get(lane)
+            if ready is None:
+                ready = self._ready[lane] = deque()
+            ready.append(instance)
+            if not head.attempts:
+                instance.lane, instance.lane_type = ready, command_type
         self._wake()
 
     def block(self, instance: Instance, delay_s: float) -> None:
@@ -162,13 +172,19 @@ class Queues:
             instance = ready.popleft()
             instance.listed = False
             queue = instance.queue
-            count = min(len(queue), commands, of_one)
-            if instance.busy or not count:
+            if instance.busy or not queue:
                 continue
             instance.busy = True
+            count = len(queue)
+            if count == 1:
+                tickets = [queue.popleft()]
+            else:
+                count = min(count, commands, of_one)
+                tickets = [queue.popleft() for _ in range(count)]
             commands -= count
-            tickets = [queue.popleft() for _ in range(count)]
-            room_bytes -= instance.weight + sum([ticket.bytes for ticket in tickets])
+            room_bytes -= instance.weight
+            for ticket in tickets:
+                room_bytes -= len(ticket.command.payload)
             batch.append((instance, tickets))
         return batch
 

@@ -1,7 +1,6 @@
 """A Command inside the engine, and who waits for it."""
 
-from collections.abc import Callable
-from functools import partial
+from typing import Protocol
 
 from evento.errors import EventoError
 from evento.lifecycle.run import Work
@@ -9,65 +8,89 @@ from evento.lifecycle.settle import pending_of
 from evento.model.command import Command, Outcome, OutcomeKind
 
 Answer = Outcome | EventoError
-Tell = Callable[[Answer], None]
 
 # What an unfinished Command costs in memory besides its payload, roughly; for the bound on the inbox.
 _TICKET_BYTES = 600
 
 
+class Waiter(Protocol):
+    """Somebody who sent one or many Commands and waits for their answers."""
+
+    def tell(self, place: int, answer: Answer) -> None:
+        """Hear the answer to the Command at `place`, once."""
+        ...
+
+
 class Ticket(Work):
-    """A Work with its waiters: patient ones are told the end, eager ones are content with `pending` once it is durable."""
+    """A Work with its waiters: patient ones are told the end, eager ones are content with `pending` once it is durable.
 
-    __slots__ = ("bytes", "checked", "eager", "in_inbox", "patient", "settled", "storing")
+    The first waiter stands in the ticket itself, since nearly always it is the only one; those who sent the same Command
+    again stand in `others`.
+    """
 
-    def __init__(self, command: Command, number: int) -> None:
-        super().__init__(command, number)
-        self.bytes = len(command.payload) + _TICKET_BYTES
-        self.checked = False  # the journal was asked whether this Command is finished already
-        self.storing = False  # on its way into the journal's pending table
-        self.settled = False  # its turn is over and on its way into the journal
-        self.in_inbox = False  # counts against the bound on what is in memory alone
-        self.patient: list[Tell] = []
-        self.eager: list[Tell] = []
+    checked = False  # the journal was asked whether this Command is finished already
+    storing = False  # on its way into the journal's pending table
+    settled = False  # its turn is over and on its way into the journal, or there already
+    in_inbox = False  # counts against the bound on what is in memory alone
+    others: list[tuple[Waiter, int, bool]] | None = None
+
+    def __init__(self, command: Command, number: int, waiter: Waiter | None = None, place: int = 0, eager: bool = False) -> None:
+        self.command = command
+        self.number = number
+        self.waiter = waiter
+        self.place = place
+        self.eager = eager
+
+    @property
+    def bytes(self) -> int:
+        """Return roughly what this ticket costs in memory."""
+        return len(self.command.payload) + _TICKET_BYTES
 
     @property
     def durable(self) -> bool:
         """Tell whether the journal has this Command."""
         return self.stored and not self.storing
 
+    def join(self, waiter: Waiter, place: int, eager: bool) -> None:
+        """Let another one wait, who sent the same Command again."""
+        if self.others is None:
+            self.others = []
+        self.others.append((waiter, place, eager))
+
     def tell(self, answer: Answer) -> None:
         """Tell everybody who still waits."""
-        for tell in self.patient:
-            tell(answer)
-        for tell in self.eager:
-            tell(answer)
-        self.patient, self.eager = [], []
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter.tell(self.place, answer)
+        if self.others is not None:
+            others, self.others = self.others, None
+            again = _duplicate(answer)
+            for other, place, _ in others:
+                other.tell(place, again)
 
     def tell_eager(self) -> None:
         """Tell the eager ones that the Command is durable and not finished."""
-        if self.eager:
-            waiters, self.eager = self.eager, []
-            answer = self.pending()
-            for tell in waiters:
-                tell(answer)
+        if self.waiter is not None and self.eager:
+            waiter, self.waiter = self.waiter, None
+            waiter.tell(self.place, self.pending())
+        if self.others is not None:
+            others, again = self.others, _duplicate(self.pending())
+            self.others = [other for other in others if not other[2]] or None
+            for other, place, eager in others:
+                if eager:
+                    other.tell(place, again)
 
-    def hurry(self, tell: Tell) -> None:
+    def hurry(self, waiter: Waiter) -> None:
         """Make a patient waiter eager."""
-        for waiting in self.patient:
-            if waiting is tell or (isinstance(waiting, partial) and waiting.args[0] is tell):
-                self.patient.remove(waiting)
-                self.eager.append(waiting)
-                return
+        if self.waiter is waiter:
+            self.eager = True
+        if self.others is not None:
+            self.others = [(other, place, eager or other is waiter) for other, place, eager in self.others]
 
     def pending(self) -> Outcome:
         """Return the outcome of an unfinished Command."""
         return Outcome(OutcomeKind.PARKED if self.parked else OutcomeKind.PENDING, pending=pending_of(self))
 
 
-def as_duplicate(tell: Tell) -> Tell:
-    """Return a waiter that hears the first sender's answer, marked as a duplicate."""
-    return partial(_tell_duplicate, tell)
-
-
-def _tell_duplicate(tell: Tell, answer: Answer) -> None:
-    tell(answer if isinstance(answer, EventoError) else Outcome(answer.kind, answer.turn, answer.pending, duplicate=True))
+def _duplicate(answer: Answer) -> Answer:
+    return answer if isinstance(answer, EventoError) else Outcome(answer.kind, answer.turn, answer.pending, duplicate=True)

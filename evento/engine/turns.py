@@ -24,6 +24,7 @@ Batch = Sequence[tuple[Instance, list[Ticket]]]
 Known = tuple[Ticket, Turn | EventoError]
 
 _REVISION_CHANGED = "revision-changed"
+_TURN, _APPLY, _HANDLE = Operation.TURN, Operation.APPLY, Operation.HANDLE
 _UNAVAILABLE_DELAY_S = 0.05  # until a function that could not be reached is tried again, unless its breaker says later
 
 
@@ -49,11 +50,14 @@ class Execution:
         """Execute one batch. The tickets found known are taken out of their runs."""
         known = await self._take_out_known(batch)
         await self._load(batch)
-        runs = [
-            Progress(instance.key, self._entity(instance.key), instance.state or ABSENT, tickets, now_us=now_us)
-            for instance, tickets in batch
-            if tickets
-        ]
+        entity, place = None, ("", "")
+        runs = []
+        for instance, tickets in batch:
+            if tickets:
+                key = instance.key
+                if entity is None or place != (key.namespace, key.entity):
+                    entity, place = self._entity(key), (key.namespace, key.entity)
+                runs.append(Progress(key, entity, instance.state or ABSENT, tickets, now_us))
         refolded = await self._refold(runs)
         await self._run_legs(runs)
         return Executed(runs, known, refolded)
@@ -74,22 +78,26 @@ class Execution:
     # ------------------------------------------------------------ before the functions
     async def _take_out_known(self, batch: Batch) -> list[Known]:
         known = await self.find_known([ticket for _, tickets in batch for ticket in tickets if not ticket.checked])
-        gone = {id(ticket) for ticket, _ in known}
         for _, tickets in batch:
-            # Settled already: found known, and told, by the storing of it, while it stood in the queue.
-            if any(ticket.settled or id(ticket) in gone for ticket in tickets):
-                tickets[:] = [ticket for ticket in tickets if not ticket.settled and id(ticket) not in gone]
+            for ticket in tickets:
+                if ticket.settled:  # found known just now, or by the storing of it while it stood in the queue
+                    tickets[:] = [ticket for ticket in tickets if not ticket.settled]
+                    break
         return known
 
     async def find_known(self, tickets: Sequence[Ticket]) -> list[Known]:
         """Return those Commands that are finished already, with their turns, or with the refusal if their content is another."""
         if not tickets:
             return []
-        turns = await self._partition.read_turns([CommandRef(ticket.command.key, ticket.command.id) for ticket in tickets])
+        refs = [CommandRef(ticket.command.key, ticket.command.id) for ticket in tickets]
+        turns = await self._partition.read_turns(refs)
         known: list[Known] = []
         for ticket in tickets:
             ticket.checked = True
-            turn = turns.get(CommandRef(ticket.command.key, ticket.command.id)) if turns else None
+        if not turns:
+            return known
+        for ticket, ref in zip(tickets, refs, strict=True):
+            turn = turns.get(ref)
             if turn is not None:
                 ticket.settled = True
                 known.append((ticket, turn if self.same_content(ticket.command, turn.command) else id_reused(turn.command)))
@@ -113,13 +121,13 @@ class Execution:
 
     async def _refold(self, runs: Sequence[Progress]) -> list[tuple[EntityKey, State]]:
         """Fold again the states that another apply or schema folded (design §3.8), before any Command sees them."""
-        marks: dict[tuple[str, str], Mark | Failure] = {}
+        mark: Mark | Failure | None = None
+        entity: EntitySpec | None = None
         stale: list[Progress] = []
         for run in runs:
-            place = (run.key.namespace, run.key.entity)
-            mark = marks.get(place)
-            if mark is None:
-                mark = marks[place] = await self._mark(run.entity)
+            if mark is None or entity is not run.entity:
+                entity = run.entity
+                mark = await self._mark(entity)
             if isinstance(mark, Failure):
                 run.failure, run.counted = mark, False
             elif run.version and (run.revision != mark.revision or run.before.schema_id != mark.schema_id):
@@ -154,12 +162,7 @@ class Execution:
     async def _run_legs(self, runs: Sequence[Progress]) -> None:
         active: Sequence[Progress] = runs
         while active:
-            groups: dict[tuple[str, str, str, Operation], Legs] = {}
-            for run in active:
-                leg = run.next_leg()
-                if leg is not None:
-                    place = (run.key.namespace, run.key.entity, leg.function, _operation(leg))
-                    groups.setdefault(place, []).append((run, leg))
+            groups = _grouped(active)
             if len(groups) == 1:
                 ((place, legs),) = groups.items()
                 await self._call(place[3], legs)
@@ -167,7 +170,7 @@ class Execution:
                 async with asyncio.TaskGroup() as tasks:
                     for place, legs in groups.items():
                         tasks.create_task(self._call(place[3], legs))
-            active = [run for legs in groups.values() for run, _ in legs]
+            active = [run for legs in groups.values() for run, _ in legs if not run.ended]
 
     async def _call(self, operation: Operation, legs: Legs) -> None:
         first, leg = legs[0]
@@ -197,10 +200,10 @@ class Execution:
         if leg.events:
             command = run.works[run.done].command
             return [Item(event.type, event.payload, run.now_us, command.id, command.context) for event in leg.events]
-        commands = run.entity.commands
+        commands, works = run.entity.commands, run.works
         items = []
-        for work in run.works[leg.start : leg.end]:
-            command = work.command
+        for index in range(leg.start, leg.end):
+            command = works[index].command
             payload, current = command.payload, commands[command.type].schema_id
             if command.schema_id != current:
                 payload = self._catalog.resolver(command.schema_id, current)(payload)
@@ -223,7 +226,18 @@ def id_reused(first: Command) -> IdReused:
     )
 
 
-def _operation(leg: Leg) -> Operation:
-    if leg.events:
-        return Operation.APPLY
-    return Operation.TURN if leg.fused else Operation.HANDLE
+def _grouped(runs: Sequence[Progress]) -> dict[tuple[str, str, str, Operation], Legs]:
+    """Ask the runs for their next legs, and put together what goes into one call."""
+    groups: dict[tuple[str, str, str, Operation], Legs] = {}
+    legs: Legs = []
+    entity, function, fused = None, "", False
+    for run in runs:
+        leg = run.next_leg()
+        if leg is None:
+            continue
+        if entity is not run.entity or leg.function != function or leg.fused != fused or not leg.fused:
+            entity, function, fused = run.entity, leg.function, leg.fused
+            operation = _TURN if leg.fused else _APPLY if leg.events else _HANDLE
+            legs = groups.setdefault((entity.namespace, entity.name, function, operation), [])
+        legs.append((run, leg))
+    return groups

@@ -18,7 +18,7 @@ from evento.engine.callers import Callers
 from evento.engine.folding import Folding
 from evento.engine.observer import Observer
 from evento.engine.queues import Instance, Lane, Queues
-from evento.engine.ticket import Tell, Ticket, as_duplicate
+from evento.engine.ticket import Ticket, Waiter
 from evento.engine.turns import Batch, Execution, Known, id_reused
 from evento.errors import EventoError, InvalidRequest, JournalRewind, NotFound, NotReady, Overloaded
 from evento.journal.base import Partition
@@ -180,36 +180,41 @@ class Worker:
             self._room.clear()
             await self._room.wait()
 
-    def accept(self, command: Command, tell: Tell, *, eager: bool) -> Ticket:
-        """Take a Command in; `tell` hears once what became of it. An eager waiter is content with pending, once that is durable.
+    def accept(self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool) -> Ticket:
+        """Take a Command in; `waiter` hears once what became of it. An eager one is content with pending, once that is durable.
 
         Raises NotReady, Overloaded, or IdReused when the same id is under way with other content.
         """
-        if not self.open or self._execution is None:
+        if not self._open or self._draining or self._execution is None:
             raise NotReady()
-        ticket = self._unfinished.get((command.key, command.id))
-        if ticket is not None:
-            if not self._execution.same_content(command, ticket.command):
-                raise id_reused(ticket.command)
-            (ticket.eager if eager else ticket.patient).append(as_duplicate(tell))
-            if ticket.durable:
-                ticket.tell_eager()
-            return ticket
+        name = (command.key, command.id)
+        first = self._unfinished.get(name)
+        if first is not None:
+            return self._join(first, command, waiter, place, eager)
         if not self.has_room():
             raise Overloaded(retry_after_s=1)
-        ticket = Ticket(command, next(self._numbers))
-        (ticket.eager if eager else ticket.patient).append(tell)
-        self._unfinished[command.key, command.id] = ticket
+        ticket = Ticket(command, next(self._numbers), waiter, place, eager)
+        self._unfinished[name] = ticket
         ticket.in_inbox = True
         self.inbox_commands += 1
         self._inbox_bytes += ticket.bytes
-        ticket.due_us = command.due_us
+        if command.due_us is not None:
+            ticket.due_us = command.due_us
         self._line_up(ticket)
         return ticket
 
-    def hurry(self, ticket: Ticket, tell: Tell) -> None:
+    def _join(self, first: Ticket, command: Command, waiter: Waiter, place: int, eager: bool) -> Ticket:
+        assert self._execution is not None  # noqa: S101 - accept refuses without it
+        if not self._execution.same_content(command, first.command):
+            raise id_reused(first.command)
+        first.join(waiter, place, eager)
+        if first.durable:
+            first.tell_eager()
+        return first
+
+    def hurry(self, ticket: Ticket, waiter: Waiter) -> None:
         """Make this waiter eager and its Command durable: the answer comes without waiting for the turn."""
-        ticket.hurry(tell)
+        ticket.hurry(waiter)
         if ticket.durable:
             ticket.tell_eager()
         else:
@@ -287,16 +292,16 @@ class Worker:
 
     def _advance(self, execution: Execution, batch: Batch, runs: Sequence[Progress]) -> None:
         """Let the instances go on from the settled states; unfinished tickets return to the front of their queues."""
-        by_key = {run.key: run for run in runs}
+        in_order = iter(runs)
         for instance, tickets in batch:
             instance.busy = False
             instance.commits += 1
-            run = by_key.get(instance.key)
-            if run is None:
+            if not tickets:
                 self._queues.offer(instance)
                 continue
-            for ticket in tickets[: run.done]:
-                ticket.settled = True
+            run = next(in_order)  # there is one for each instance that has tickets, in the same order
+            for index in range(run.done):
+                tickets[index].settled = True
             self._queues.keep(instance, run.state_after())
             if run.failure is None:
                 self._queues.offer(instance)
@@ -323,7 +328,9 @@ class Worker:
 
     def _tell(self, runs: Sequence[Progress], settled: Settled) -> None:
         for run in runs:
-            for work, turn in zip(run.works, run.turns, strict=False):
+            works = run.works
+            for index, turn in enumerate(run.turns):
+                work = works[index]
                 if isinstance(work, Ticket):
                     self._finish(work, Outcome(turn.kind, turn))
         for run in settled.failed:

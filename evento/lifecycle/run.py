@@ -13,6 +13,9 @@ from evento.model.command import Command, Event, Failure, OutcomeKind, State, Tu
 from evento.model.keys import EntityKey
 from evento.model.resources import EntitySpec
 
+# Looking a member up in an enum costs more than a global, and these are needed for every Command.
+_SUCCEEDED, _REJECTED = OutcomeKind.SUCCEEDED, OutcomeKind.REJECTED
+
 
 class Work:
     """One accepted Command on its way to its end.
@@ -20,16 +23,16 @@ class Work:
     `number` is its place in the partition's order of acceptance; `stored` tells whether the journal has it among the pending.
     """
 
-    __slots__ = ("attempts", "command", "due_us", "failure", "number", "parked", "stored")
+    # Most works never change these: as defaults of the class they cost nothing per work.
+    stored = False
+    attempts = 0
+    due_us: int | None = None
+    parked = False
+    failure: Failure | None = None
 
     def __init__(self, command: Command, number: int) -> None:
         self.command = command
         self.number = number
-        self.stored = False
-        self.attempts = 0
-        self.due_us: int | None = None
-        self.parked = False
-        self.failure: Failure | None = None
 
 
 class Leg(Struct, frozen=True, gc=False):
@@ -64,25 +67,15 @@ class Answer(Struct, frozen=True, gc=False):
 class Progress:
     """How far one instance's run has come."""
 
-    __slots__ = (
-        "alone",
-        "before",
-        "counted",
-        "decided",
-        "done",
-        "doom",
-        "entity",
-        "failure",
-        "key",
-        "now_us",
-        "revision",
-        "state",
-        "turns",
-        "version",
-        "works",
-    )
+    done = 0  # works finished, from the first
+    failure: Failure | None = None  # why the work at `done` failed, which ends the run
+    counted = True
+    alone = False
+    decided: tuple[tuple[Event, ...], str] | None = None  # handled, not applied yet; and by which revision
+    _after: State | None = None
+    doom: tuple[int, Failure] | None = None  # (index, why): known to fail, but what stands before it must be redone
 
-    def __init__(self, key: EntityKey, entity: EntitySpec, state: State, works: Sequence[Work], *, now_us: int) -> None:
+    def __init__(self, key: EntityKey, entity: EntitySpec, state: State, works: Sequence[Work], now_us: int) -> None:
         self.key = key
         self.entity = entity
         self.before = state
@@ -91,19 +84,20 @@ class Progress:
         self.revision = state.revision
         self.works = works
         self.now_us = now_us
-        self.done = 0  # works finished, from the first
         self.turns: list[Turn] = []
-        self.failure: Failure | None = None  # why the work at `done` failed, which ends the run
-        self.counted = True
-        self.alone = False
-        self.decided: tuple[tuple[Event, ...], str] | None = None  # handled, not applied yet; and by which revision
-        self.doom: tuple[int, Failure] | None = None  # (index, why): known to fail, but what stands before it must be redone
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing is left to ask."""
+        return self.failure is not None or (self.done == len(self.works) and self.decided is None)
 
     def state_after(self) -> State:
         """Return the state after the turns finished so far."""
         if self.version == self.before.version:
             return self.before
-        return State(self.version, self.state, self.entity.schema_id, self.revision)
+        if self._after is None or self._after.version != self.version:
+            self._after = State(self.version, self.state, self.entity.schema_id, self.revision)
+        return self._after
 
     def next_leg(self) -> Leg | None:
         """Return what to ask next, or None when the run has ended. Commands whose expected version is not met end here."""
@@ -185,10 +179,10 @@ class Progress:
 
     def _finish(self, events: tuple[Event, ...], revision: str) -> None:
         work = self.works[self.done]
-        kind = OutcomeKind.SUCCEEDED
+        kind = _SUCCEEDED
         for event in events:
             if event.rejection:
-                kind = OutcomeKind.REJECTED
+                kind = _REJECTED
         turn = Turn(work.command, kind, self.version, events, self.now_us, revision, work.attempts + 1)
         self.turns.append(turn)
         self.version += len(events)

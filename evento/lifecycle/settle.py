@@ -48,10 +48,11 @@ def settle(
     postponed: list[Progress] = []
     for run in runs:
         if run.turns:
-            settled_runs.append(Run(run.key, run.before.version, tuple(run.turns), _state_of(run)))
-            for work in run.works[: run.done]:
-                if work.stored:
-                    resolved.append(work.number)
+            after = run.state_after()
+            settled_runs.append(Run(run.key, run.before.version, tuple(run.turns), None if after is run.before else after))
+            for index in range(run.done):
+                if run.works[index].stored:
+                    resolved.append(run.works[index].number)
         if run.failure is None:
             continue
         if not run.counted:
@@ -61,10 +62,6 @@ def settle(
         pending.append(_fail(run, now_us, jitter()))
     transition = Transition(tuple(settled_runs), tuple(pending), tuple(resolved), tuple(refolded))
     return Settled(transition, tuple(failed), tuple(postponed))
-
-
-def _state_of(run: Progress) -> State | None:
-    return None if run.version == run.before.version else run.state_after()
 
 
 def _fail(run: Progress, now_us: int, jitter: float) -> Pending:

@@ -38,7 +38,7 @@ def work(number: int, kind: str = "Deposit", *, expected: int | None = None) -> 
 
 
 def run(works: Sequence[Work], spec: EntitySpec | None = None, state: State = ABSENT) -> Progress:
-    return Progress(KEY, spec or entity(), state, works, now_us=5)
+    return Progress(KEY, spec or entity(), state, works, 5)
 
 
 def ended(*runs: Progress) -> Settled:
