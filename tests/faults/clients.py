@@ -40,6 +40,10 @@ class Sender:
                 await asyncio.sleep(_PAUSE_S)
         return [answers[index] for index in range(len(commands))]
 
+    async def send_once(self, commands: Sequence[Json]) -> None:
+        """Send Commands in one stream until all are answered or it breaks."""
+        await self._attempt(list(enumerate(commands)))
+
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = _Attempt(numbered, self._history)
         try:
