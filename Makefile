@@ -19,7 +19,7 @@ demo: $(READY)  ## start a platform, send it Commands, kill it, and see that not
 	@$(BIN)/python examples/demo.py
 
 test: lint go-example  ## everything that is checked: style, types, imports, and all tests
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
 
 check lint: $(READY)  ## style, types and import contracts alone
 	@$(BIN)/ruff check .
@@ -31,8 +31,8 @@ format: $(READY)  ## put the source into the house's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-go-example: $(READY)  ## build the function in Go, where there is Go
-	@scripts/build-go-example
+go-example: $(READY)  ## build the bank's Savings function in Go
+	@scripts/build-go-example "$(VENV)"
 
 simulation: $(READY)  ## the engine against $(SEEDS) seeds of faults (SEEDS=10000)
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2

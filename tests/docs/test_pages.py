@@ -65,7 +65,7 @@ def test_every_file_that_is_named_exists() -> None:
 
 def is_made(name: str) -> bool:
     """Tell whether a place is one for what is made here, so that a fresh clone does not have it."""
-    return subprocess.run(["git", "check-ignore", "--quiet", name], cwd=ROOT, check=False).returncode == 0
+    return subprocess.run(["git", "check-ignore", "--quiet", name.rstrip("/") + "/"], cwd=ROOT, check=False).returncode == 0
 
 
 def test_every_test_that_is_named_exists() -> None:
