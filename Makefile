@@ -21,7 +21,9 @@ demo: $(READY)  ## start a platform, send it Commands, kill it, and see that not
 test: lint go-example  ## everything that is checked: style, types, imports, and all tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
 
-check lint: $(READY)  ## style, types and import contracts alone
+check: lint
+
+lint: $(READY)  ## style, types and import contracts alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -34,7 +36,7 @@ format: $(READY)  ## put the source into the house's format
 go-example: $(READY)  ## build the bank's Savings function in Go
 	@scripts/build-go-example "$(VENV)"
 
-simulation: $(READY)  ## the engine against $(SEEDS) seeds of faults (SEEDS=10000)
+simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… says how many
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2
 
 bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
