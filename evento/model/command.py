@@ -1,4 +1,7 @@
-"""Commands, Events and what became of them. All times are microseconds since the Unix epoch, UTC."""
+"""Commands, Events and what became of them. All times are microseconds since the Unix epoch, UTC.
+
+What a journal stores is encoded as an array in the order of the fields: a new field goes to the end, with a default.
+"""
 
 from enum import StrEnum
 
@@ -7,7 +10,7 @@ from msgspec import Struct
 from evento.model.keys import EntityKey
 
 
-class Context(Struct, frozen=True, gc=False, omit_defaults=True):
+class Context(Struct, array_like=True, frozen=True, gc=False):
     """What travels with a Command besides its payload; each apart from the others (design §5)."""
 
     correlation_id: str | None = None
@@ -18,7 +21,7 @@ class Context(Struct, frozen=True, gc=False, omit_defaults=True):
     encryption_key_id: str | None = None
 
 
-class Command(Struct, frozen=True, gc=False):
+class Command(Struct, array_like=True, frozen=True, gc=False):
     """An immutable intent for exactly one instance.
 
     `payload` is canonical Avro of the schema with id `schema_id`; the engine never looks inside.
@@ -36,7 +39,7 @@ class Command(Struct, frozen=True, gc=False):
     context: Context | None = None
 
 
-class Event(Struct, frozen=True, gc=False):
+class Event(Struct, array_like=True, frozen=True, gc=False):
     """An immutable fact as a function decided it, before it has a place in a stream."""
 
     type: str
@@ -45,7 +48,7 @@ class Event(Struct, frozen=True, gc=False):
     rejection: bool = False
 
 
-class State(Struct, frozen=True, gc=False):
+class State(Struct, array_like=True, frozen=True, gc=False):
     """The state of an instance: the fold of `apply` over its first `version` events.
 
     Version 0 is the instance that does not exist yet, with `payload` None. `schema_id` and `revision` tell with which
@@ -61,7 +64,7 @@ class State(Struct, frozen=True, gc=False):
 ABSENT = State(version=0, payload=None, schema_id=0, revision="")
 
 
-class Failure(Struct, frozen=True, gc=False):
+class Failure(Struct, array_like=True, frozen=True, gc=False):
     """Why a turn failed: a stable code, a sentence for a person, and the function that failed, by its name in the namespace."""
 
     code: str
@@ -80,7 +83,7 @@ class OutcomeKind(StrEnum):
     DISCARDED = "discarded"  # an operator gave it up: no event
 
 
-class Turn(Struct, frozen=True, gc=False):
+class Turn(Struct, array_like=True, frozen=True, gc=False):
     """One finished Command with its events: what the journal keeps for ever (design §3.10).
 
     The events have the versions `before + 1 … before + len(events)`. `revision` is that of the function that handled it.
@@ -101,7 +104,7 @@ class Turn(Struct, frozen=True, gc=False):
         return self.before + len(self.events)
 
 
-class Pending(Struct, frozen=True, gc=False):
+class Pending(Struct, array_like=True, frozen=True, gc=False):
     """A Command that is accepted and not finished (design §6).
 
     `number` is its place in the partition's order of acceptance, unique for ever. `due_us` is when to try it next (or first, when

@@ -13,16 +13,18 @@ from evento.journal.sqlite import connection, files, open_sqlite
 from evento.journal.sqlite.connection import ChunkedInsert, check_build, connect_reader, load_queries, migrations
 from evento.journal.sqlite.filters import CommandFilter
 from evento.journal.sqlite.layout import (
+    StoredRun,
     chained,
     command_hash,
+    content_checksum,
     decode_pending,
-    decode_turns,
-    encode_pending,
-    encode_turns,
-    row_checksum,
-    state_checksum,
+    decode_run,
+    decode_runs,
+    decode_state,
+    encode,
+    encode_run,
 )
-from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Pending, Turn
+from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
 
 KEY = EntityKey("bank", "Account", "acc-1")
@@ -221,22 +223,30 @@ def test_turns_are_stored_as_they_always_were() -> None:
     context = Context(correlation_id="k", actor="me")
     command = Command("c1", KEY, "Deposit", 3, b"\x01", 10, 4, None, context)
     made = Turn(command, OutcomeKind.REJECTED, 4, (Event("No", 8, b"\x02", True),), 20, "r", 2, Failure("f", "m", None))
-    stored = (
-        "919798a26331a74465706f73697403c401010a04c096a16bc0a26d65c0c0c0a872656a65637465649194a24e6f08c40102c314a1720293a166a16dc0"
+    made_state = State(5, b"s", 6, "r")
+    content, inline, checksum = encode_run(7, 2, 4, (made,), made_state)
+    assert (
+        content.hex()
+        == "95070204ce1dfcd6d2919899a2633193a462616e6ba74163636f756e74a56163632d31a74465706f73697403c401010a04c096a16bc0a26d65c0c0c0a872656a6563746564049194a24e6f08c40102c314a1720293a166a16dc0"
     )
-    assert encode_turns((made,)).hex() == stored
-    assert decode_turns(KEY, 4, bytes.fromhex(stored)) == [made]
+    assert inline is not None
+    assert inline.hex() == "9405c4017306a172"
+    assert checksum == 503109330
+    assert encode_run(7, 2, 4, (made,), None)[1:] == (None, 0)
+    assert decode_state(inline) == made_state
+    assert decode_run(content) == StoredRun(7, 2, 4, checksum, (made,))
+    assert decode_runs(content * 3, 3) == [StoredRun(7, 2, 4, checksum, (made,))] * 3
 
 
 def test_pending_entries_are_stored_as_they_always_were() -> None:
     entry = Pending(7, Command("c1", KEY, "Deposit", 3, b"\x01", 10), 1, 30, True, Failure("f", "m", "fn"))
-    stored = "9693a462616e6ba74163636f756e74a56163632d3198a26331a74465706f73697403c401010ac0c0c0011ec393a166a16da2666e"
-    assert encode_pending(entry).hex() == stored
+    stored = "960799a2633193a462616e6ba74163636f756e74a56163632d31a74465706f73697403c401010ac0c0c0011ec393a166a16da2666e"
+    assert encode(entry).hex() == stored
     assert decode_pending(7, bytes.fromhex(stored)) == entry
 
 
 def test_hashes_and_checksums_are_what_they_always_were() -> None:
     assert command_hash(KEY, "c1") == 4174564368422548245
-    assert state_checksum(3, b"state", 5, "r1") == 1650019577
-    assert row_checksum((1, 2, 3, 4, 5), "bank/Account/acc-1", b"turns") == 1850400299
-    assert chained(7, 9) == 3248203823
+    assert content_checksum(3, b"state") == 3828590635
+    assert chained(b"turns", 7) == 1102505789
+    assert chained(b"more", chained(b"turns", 7)) == chained(b"turnsmore", 7)

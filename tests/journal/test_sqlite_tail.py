@@ -1,6 +1,7 @@
 """What is in memory and what is on disk are one: whoever reads while things move sees neither too little nor too much."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
@@ -8,7 +9,7 @@ import pytest
 
 from evento.journal.sqlite import open_sqlite
 from evento.journal.sqlite.group import Group
-from evento.journal.sqlite.tail import Generation, Head, Tail
+from evento.journal.sqlite.tail import Generation, Head, RowValue, Tail
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.testing.journal_samples import run, state
@@ -57,19 +58,28 @@ def test_small_rounds_keep_the_heads_in_memory() -> None:
     assert tail.find(OTHERS[1]) == head(1)
 
 
+def row(position: int, instance: int, before: int, events: int, hashed: int, more: str | None = None) -> list[RowValue]:
+    return [position, instance, None, before, events, hashed, more, b"", None, 0, 0]
+
+
 def test_a_generation_finds_every_command_even_of_equal_hash() -> None:
     generation = Generation()
-    generation.add_commands([1, 2, 1], [10, 10, 11])
-    generation.add_commands([3], [12])
-    generation.add_commands([2, 4], [13, 13])
+    assert list(generation.add_rows([*row(10, 1, 0, 2, 1, "[2]"), *row(11, 2, 0, 1, 1)])) == [1, 1, 2]
+    assert generation.find_command(1) == (10, 11)
+    assert list(generation.add_rows(row(12, 1, 2, 1, 3))) == [3]
+    assert list(generation.add_rows(row(13, 1, 3, 0, 2, "[4]"))) == [2, 4]
     assert [generation.find_command(number) for number in range(1, 6)] == [(10, 11), (10, 13), (12,), (13,), ()]
+    assert list(generation.stream(1)) == [(0, 10), (2, 12)]
+    assert list(generation.stream(2)) == [(0, 11)]
+    assert list(generation.stream(3)) == []
+    assert generation.count == 4
 
 
 async def test_nobody_is_shown_a_commit_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed, go_on = Event(), Event()
     publish = Group.publish
 
-    def slow(group: Group, generation: Generation) -> list[int]:
+    def slow(group: Group, generation: Generation) -> Sequence[int]:
         committed.set()
         assert go_on.wait(10)
         return publish(group, generation)

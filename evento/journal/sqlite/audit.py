@@ -14,15 +14,15 @@ import msgspec
 from evento.errors import JournalCorrupt
 from evento.journal.sqlite.connection import SqlValue, connect_reader, load_queries, one, translated
 from evento.journal.sqlite.layout import (
+    StoredRun,
     chained,
     command_hash,
     content_checksum,
     decode_pending,
-    decode_turns,
-    row_checksum,
-    state_checksum,
+    decode_run,
+    decode_state,
+    name_of,
 )
-from evento.model.keys import EntityKey
 
 DIFFERENCES_MAX = 1_000  # a file with more is described well enough
 
@@ -62,7 +62,7 @@ class _Audit:
         for check in checks:
             try:
                 yield from check()
-            except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, UnicodeDecodeError, JournalCorrupt) as error:
                 yield f"the file cannot be read on: {error}"
 
     def _rows(self, name: str, values: tuple[SqlValue, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -77,14 +77,14 @@ class _Audit:
         """Every row against its checksum, and against the row before it."""
         chain = last = 0
         for row in self._rows("audit_runs", (-1,)):
-            position, checksum = row[0], row[12]
+            position, content, kept = row[0], row[7], row[10]
             if position != last + 1:
                 yield f"the log has no rows between positions {last} and {position}"
-            chain = chained(chain, checksum)
-            if chain != row[13]:
-                yield f"the row at position {position} does not follow the row before it"
-            chain, last = row[13], position
-            yield from _row_differences(row)
+            if chained(content, chain) != kept:
+                yield f"the row at position {position} contradicts its checksum, or does not follow the row before it"
+            else:
+                yield from _row_differences(row)
+            chain, last = kept, position
         indexed = one(self._connection, self._queries["indexed_position"])
         if indexed != last:
             yield f"the log ends at position {last}, but is indexed up to {indexed}"
@@ -96,23 +96,25 @@ class _Audit:
             if row[0] != number:
                 yield from _instance_differences(key, version, last)
                 number, version, last = row[0], 0, ()
-                key = f"{row[4]}/{row[5]}"
-                if row[5] is None:
+                key = f"{row[4]}"
+                if row[4] is None:
                     yield f"the first row of instance {number}, at position {row[1]}, does not name it"
-            elif row[5] is not None:
-                yield f"the row at position {row[1]} names {row[4]}/{row[5]}, but is not the first of instance {number}"
+            elif row[4] is not None:
+                yield f"the row at position {row[1]} names {row[4]}, but is not the first of instance {number}"
             if row[2] != version:
                 yield f"{key} is at version {version}, but the row at position {row[1]} begins after {row[2]}"
             version = row[2] + row[3]
             last = row if row[3] or not last else last
-            if (row[9], row[10]) != (None, None) and f"{row[9]}/{row[10]}" != key:
-                yield f"instance {number} is {key} in the log and {row[9]}/{row[10]} in its table"
+            if row[6] not in (None, key):
+                yield f"instance {number} is {key} in the log and {row[6]} in its table"
         yield from _instance_differences(key, version, last)
 
     def _states(self) -> Iterator[str]:
-        for number, entity, name, version, payload, schema_id, revision, checksum in self._rows("audit_states"):
-            if payload is not None and checksum != state_checksum(version, payload, schema_id, revision):
-                yield f"the state of {entity}/{name} at version {version} contradicts its checksum (instance {number})"
+        for number, name, version, content, checksum in self._rows("audit_states"):
+            if content is None:
+                continue
+            if checksum != content_checksum(number, content) or decode_state(content).version != version:
+                yield f"the state of {name} at version {version} contradicts its checksum (instance {number})"
         for (number,) in self._rows("audit_strays"):
             yield f"instance {number} has no row in the log"
 
@@ -160,48 +162,66 @@ class _Audit:
 
 
 def _row_differences(row: tuple[Any, ...]) -> Iterator[str]:
-    position, instance, entity, name, before, events, hashes, turns, state, schema_id, revision, of_state, checksum, _ = row
-    words = f"{entity}/{name}" if name else ""
-    if checksum != row_checksum((position, instance, before, events, of_state), words, turns):
-        yield f"the row at position {position} contradicts its checksum"
-        return
-    if state is not None and of_state != state_checksum(before + events, state, schema_id, revision):
+    """The columns against what they repeat."""
+    position, instance, name, before, events, hashed, more, content, state, state_checksum, _ = row
+    if state is not None and state_checksum != content_checksum(instance, state):
         yield f"the state in the row at position {position} contradicts its checksum"
     try:
-        decoded = decode_turns(EntityKey("", "", ""), before, turns)
-    except JournalCorrupt as error:
-        yield f"the row at position {position}: {error.message}"
+        stored = decode_run(content)
+        others = [] if more is None else msgspec.json.decode(more, type=list[int])
+    except (JournalCorrupt, msgspec.DecodeError) as error:
+        yield f"the row at position {position}: {error}"
         return
-    if sum(len(turn.events) for turn in decoded) != events:
-        yield f"the row at position {position} does not hold {events} events"
-    try:
-        kept = msgspec.json.decode(hashes, type=list[int])
-    except msgspec.DecodeError:
-        yield f"the hashes in the row at position {position} are unreadable"
-        return
-    if len(kept) != len(decoded) or len(set(kept)) != len(kept):
-        yield f"the row at position {position} does not hold one Command for each of its hashes"
-    if name:
-        namespace, _, kind = entity.partition("/")
-        key = EntityKey(namespace, kind, name)
-        if kept != [command_hash(key, turn.command.id) for turn in decoded]:
-            yield f"the hashes in the row at position {position} are not those of its Commands"
+    columns = (position, instance, before, events, state_checksum)
+    if columns != (
+        stored.position,
+        stored.instance,
+        stored.before,
+        sum(len(turn.events) for turn in stored.turns),
+        stored.state_checksum,
+    ):
+        yield f"the columns of the row at position {position} contradict its content"
+    if [hashed, *others] != [command_hash(turn.command.key, turn.command.id) for turn in stored.turns]:
+        yield f"the hashes in the row at position {position} are not those of its Commands"
+    yield from _turn_differences(stored, name)
+
+
+def _turn_differences(stored: StoredRun, name: str | None) -> Iterator[str]:
+    names = {turn.command.key for turn in stored.turns}
+    if len(names) != 1 or name not in (None, *map(name_of, names)):
+        yield f"the row at position {stored.position} is that of several instances, or of another one than its columns name"
+    version = stored.before
+    for turn in stored.turns:
+        if turn.before != version:
+            yield f"the turns in the row at position {stored.position} do not follow each other"
+        version = turn.version
 
 
 def _instance_differences(key: str, version: int, last: tuple[Any, ...]) -> Iterator[str]:
     """`last` is the instance's last row with events (or its first), joined with its own row of the table."""
     if not last:
         return
-    if last[11] is None:
+    logged, kept, in_log, in_table = last[5], last[8], last[9], last[10]
+    if last[6] is None:
         yield f"{key} has rows in the log, but none in the table of instances"
-    elif last[11] != version:
-        yield f"{key} is at version {version} in the log, and at {last[11]} in the table of instances"
-    elif last[6] and (last[7], last[8]) == (last[13], last[14]) and last[6] != last[12]:
+    elif last[7] != version:
+        yield f"{key} is at version {version} in the log, and at {last[7]} in the table of instances"
+    elif logged and logged != kept and not _is_rebuilt(in_log, in_table):
         yield f"the state of {key} is another one in the log than in the table of instances"
+
+
+def _is_rebuilt(in_log: bytes | None, in_table: bytes | None) -> bool:
+    """Return whether the table's state may rightly be another one than the log's: folded by another function or schema."""
+    if in_table is None:
+        return False
+    if in_log is None:  # it was thrown away: nothing to compare with
+        return True
+    old, new = decode_state(in_log), decode_state(in_table)
+    return (old.schema_id, old.revision) != (new.schema_id, new.revision)
 
 
 def _command_ids(row: tuple[Any, ...]) -> list[str]:
     try:
-        return [turn.command.id for turn in decode_turns(EntityKey("", "", ""), row[4], row[7])]
+        return [turn.command.id for turn in decode_run(row[7]).turns]
     except JournalCorrupt:
         return []

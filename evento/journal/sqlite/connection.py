@@ -20,6 +20,7 @@ CHECKPOINT_PAGES = 2000  # of the WAL; 8 MiB
 QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento verify` only
 SqlValue = int | float | str | bytes | None
 CHUNK_ROWS = (512, 128, 32, 8, 1)
+CACHED_SQL_BYTES_MAX = 16384  # a longer statement would be prepared anew each time
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
@@ -106,7 +107,8 @@ class ChunkedInsert:
         head, _, rest = sql.partition("VALUES")
         row, _, suffix = rest.partition(")")
         self._width = row.count("?")
-        self._statements = [(rows, f"{head}VALUES {', '.join([row.strip() + ')'] * rows)}{suffix}") for rows in CHUNK_ROWS]
+        row = row.replace(" ", "") + ")"
+        self._statements = [(rows, f"{head}VALUES{','.join([row] * rows)}{suffix}") for rows in CHUNK_ROWS]
 
     def __call__(self, connection: apsw.Connection, values: Sequence[SqlValue]) -> None:
         """Insert rows, given as one flat sequence."""

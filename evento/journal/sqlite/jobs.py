@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from evento.journal.sqlite.layout import EncodedRun
 from evento.model.transition import Transition
 
 RUNS_PER_COMMIT = 8_000  # a commit takes no further transition beyond so many runs
@@ -19,7 +18,6 @@ class Append(Struct, frozen=True):
     """A transition to be made durable."""
 
     transition: Transition
-    encoded: list[EncodedRun]
     future: asyncio.Future[Any]
 
 
@@ -47,7 +45,7 @@ def take(jobs: Jobs, timeout_s: float | None) -> list[Job]:
         job = jobs.get(timeout=timeout_s)
         while True:
             taken.append(job)
-            runs += len(job.encoded) if isinstance(job, Append) else 0
+            runs += len(job.transition.runs) if isinstance(job, Append) else 0
             if runs >= RUNS_PER_COMMIT or len(taken) >= JOBS_PER_COMMIT:
                 break
             job = jobs.get_nowait()

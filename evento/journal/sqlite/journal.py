@@ -112,15 +112,13 @@ class SqlitePartition:
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         """Return the stored state of each instance that has any event; without a read if all of them are in memory."""
-        find = self._store.tail.find
+        heads, missing = self._store.tail.find_all(keys)
         states: dict[EntityKey, State] = {}
-        missing: list[EntityKey] = []
-        for key in keys:
-            head = find(key)
-            if head is None or (head.state is None and head.version):
-                missing.append(key)
-            elif head.state is not None:
+        for key, head in heads.items():
+            if head.state is not None:
                 states[key] = head.state
+            elif head.version:
+                missing.append(key)
         if missing:
             states.update(await self._reader.call(partial(self._reader.states, missing)))
         return states
@@ -167,8 +165,7 @@ class SqliteHistory:
 
     async def read_feed(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[TurnEntry]:
         """Return about `limit` turns in the order of their commits, all of one position together."""
-        rows = await self._reader.call(partial(self._reader.feed, self._store.tail.view, after, limit))
-        return [TurnEntry(position=row.position, turn=turn) for row in rows for turn in row.turns]
+        return await self._reader.call(partial(self._reader.feed, self._store.tail.view, after, limit))
 
     async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
         """Return instances of one Entity by id."""

@@ -1,186 +1,121 @@
-"""How Commands, turns and states are written into the rows, and what guards them. Stable for ever: only append fields.
+"""How turns, states and pending entries are written into the rows, and what guards them. Stable for ever: only append fields.
 
-Turns and pending entries are MessagePack arrays (no field names), laid out as the classes below list them. Every stored thing
-has a CRC-32; a run's row also has one that goes on from the row before, so that a lost or moved row is found. It knows no SQL.
+Everything is a MessagePack array (no field names) of the model's fields in their order, so that one call in C encodes or decodes
+all of a row, or of a thousand rows. What a row's other columns say is in there as well: the columns are for SQL, this is the truth.
+A row's checksum goes on from the row before, so that a lost or moved row is found; rows that follow each other are checked at once.
+It knows no SQL.
 """
 
-import struct
-from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
 import msgspec
 
 from evento.errors import JournalCorrupt
-from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Pending, State, Turn
+from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Run
 
 STATE_INLINE_BYTES_MAX = 4096  # a bigger state is not repeated in the log with every run
 _HASH_MASK = (1 << 63) - 1
-_CRC_MASK = 0xFFFFFFFF
-_NUMBERS = struct.Struct("<5q")
+_ARRAY_32 = b"\xdd"  # MessagePack: an array with its length in the next four bytes
 
 
-class StoredContext(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What travels with a Command."""
+class StoredRun(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A row of the log: the turns of one run. `state_checksum` is 0 if no state came with it."""
 
-    correlation_id: str | None
-    causation_id: str | None
-    actor: str | None
-    traceparent: str | None
-    transaction_id: str | None
-    encryption_key_id: str | None
-
-
-class StoredEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An event; its version follows from that of the run."""
-
-    type: str
-    schema_id: int
-    payload: bytes
-    rejection: bool
+    position: int
+    instance: int
+    before: int
+    state_checksum: int
+    turns: tuple[Turn, ...]
 
 
-class StoredFailure(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Why a turn failed."""
-
-    code: str
-    message: str
-    function: str | None
-
-
-class StoredCommand(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A Command without its key, which stands elsewhere in the row."""
-
-    id: str
-    type: str
-    schema_id: int
-    payload: bytes
-    accepted_us: int
-    expected: int | None
-    due_us: int | None
-    context: StoredContext | None
+encode = msgspec.msgpack.Encoder().encode
+_decode_run = msgspec.msgpack.Decoder(StoredRun).decode
+_decode_runs = msgspec.msgpack.Decoder(list[StoredRun]).decode
+_decode_state = msgspec.msgpack.Decoder(State).decode
+_decode_states = msgspec.msgpack.Decoder(list[State]).decode
+_decode_pending = msgspec.msgpack.Decoder(Pending).decode
+chained = crc32  # (content, the chain's value before) -> its value after a row with this content, or after several that are joined
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
-class StoredTurn(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A turn; its versions follow from those of the run."""
-
-    command: StoredCommand
-    kind: OutcomeKind
-    events: tuple[StoredEvent, ...]
-    time_us: int
-    revision: str
-    attempts: int
-    failure: StoredFailure | None
-
-
-class StoredPending(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A pending entry; its number is the row's."""
-
-    key: EntityKey
-    command: StoredCommand
-    attempts: int
-    due_us: int | None
-    parked: bool
-    failure: StoredFailure | None
+def encode_run(
+    position: int, instance: int, before: int, turns: tuple[Turn, ...], state: State | None
+) -> tuple[bytes, bytes | None, int]:
+    """Return a row of the log as `StoredRun`, and its inline state with checksum (None and 0 without one)."""
+    if state is None:
+        return encode((position, instance, before, 0, turns)), None, 0
+    content = encode(state)
+    checksum = crc32(content, instance) or 1
+    return encode((position, instance, before, checksum, turns)), content, checksum
 
 
-class EncodedRun(msgspec.Struct, frozen=True, gc=False):
-    """A run as its row holds it, as far as that does not depend on its place."""
-
-    run: Run
-    events: int
-    turns: bytes
-    hashes: list[int]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_turns = msgspec.msgpack.Decoder(list[StoredTurn]).decode
-_decode_pending = msgspec.msgpack.Decoder(StoredPending).decode
-
-
-def encode_run(run: Run) -> EncodedRun:
-    """Return the run encoded."""
-    namespace, entity, instance = run.key
-    prefix = f"{namespace}/{entity}/{instance}\n"
-    hashes = [_hash(prefix + turn.command.id) for turn in run.turns]
-    return EncodedRun(run, run.version - run.before, encode_turns(run.turns), hashes)
-
-
-def encode_turns(turns: tuple[Turn, ...]) -> bytes:
-    """Return turns as a MessagePack array of `StoredTurn`."""
-    return _encode([_stored_turn(turn) for turn in turns])
-
-
-def decode_turns(key: EntityKey, before: int, content: bytes) -> list[Turn]:
-    """Return the turns of one run. Raises JournalCorrupt."""
-    turns = []
+def decode_run(content: bytes | memoryview) -> StoredRun:
+    """Return one row. Raises JournalCorrupt."""
     try:
-        stored = _decode_turns(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalCorrupt(f"turns of {key} after version {before} are unreadable: {error}") from error
-    for item in stored:
-        turns.append(
-            Turn(
-                command=_command(key, item.command),
-                kind=item.kind,
-                before=before,
-                events=tuple([Event(e.type, e.schema_id, e.payload, e.rejection) for e in item.events]),
-                time_us=item.time_us,
-                revision=item.revision,
-                attempts=item.attempts,
-                failure=_failure(item.failure),
-            )
-        )
-        before += len(item.events)
-    return turns
+        return _decode_run(content)
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"the turns are unreadable: {error}") from error
 
 
-def encode_pending(pending: Pending) -> bytes:
-    """Return a pending entry as `StoredPending`."""
-    command = pending.command
-    failure = _stored_failure(pending.failure)
-    return _encode((command.key, _stored_command(command), pending.attempts, pending.due_us, pending.parked, failure))
+def decode_runs(joined: bytes, count: int) -> list[StoredRun]:
+    """Return `count` rows that stand one after another in `joined`. Raises JournalCorrupt."""
+    try:
+        return _decode_runs(_array(joined, count))
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"rows are unreadable: {error}") from error
+
+
+def decode_state(content: bytes) -> State:
+    """Return one state. Raises JournalCorrupt."""
+    try:
+        return _decode_state(content)
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"a state is unreadable: {error}") from error
+
+
+def decode_states(joined: bytes, count: int) -> list[State]:
+    """Return `count` states that stand one after another in `joined`. Raises JournalCorrupt."""
+    try:
+        return _decode_states(_array(joined, count))
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"states are unreadable: {error}") from error
 
 
 def decode_pending(number: int, content: bytes) -> Pending:
     """Return a pending entry. Raises JournalCorrupt."""
     try:
-        stored = _decode_pending(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        pending = _decode_pending(content)
+    except _UNREADABLE as error:
         raise JournalCorrupt(f"pending entry {number} is unreadable: {error}") from error
-    command = _command(stored.key, stored.command)
-    return Pending(number, command, stored.attempts, stored.due_us, stored.parked, _failure(stored.failure))
+    if pending.number != number:
+        raise JournalCorrupt(f"pending entry {number} is that of number {pending.number}", number=number)
+    return pending
 
 
 def command_hash(key: EntityKey, command_id: str) -> int:
     """Return the hash under which a Command is found: 63 bits, the same for ever and on every machine."""
-    namespace, entity, instance = key
-    return _hash(f"{namespace}/{entity}/{instance}\n{command_id}")
+    text = f"{key[0]}/{key[1]}/{key[2]}\n{command_id}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & _HASH_MASK
 
 
-def row_checksum(numbers: tuple[int, int, int, int, int], words: str, turns: bytes) -> int:
-    """Return a row's checksum: over (position, instance, before, events, state_checksum), its names and its turns."""
-    start = crc32(_NUMBERS.pack(*numbers))
-    return crc32(turns, crc32(words.encode(), start) if words else start)
+def content_checksum(number: int, content: bytes | memoryview) -> int:
+    """Return the checksum of a state, by its instance's number, of a pending entry or of a catalog version; never 0."""
+    return crc32(content, number) or 1
 
 
-def chained(previous: int, checksum: int) -> int:
-    """Return the chain's value after a row with `checksum`."""
-    return crc32((checksum & _CRC_MASK).to_bytes(4, "little"), previous & _CRC_MASK)
+def name_of(key: EntityKey) -> str:
+    """Return an instance's name in the columns."""
+    return "/".join(key)
 
 
-def state_checksum(version: int, payload: bytes | None, schema_id: int, revision: str) -> int:
-    """Return a state's checksum; 0 stands for no payload."""
-    if payload is None:
-        return 0
-    return crc32(payload, (_seed(schema_id, revision) + version) & _CRC_MASK)
-
-
-def content_checksum(number: int, content: bytes) -> int:
-    """Return the checksum of a pending entry or a catalog version."""
-    return crc32(content, crc32(number.to_bytes(8, "little", signed=True)))
+def key_of(name: str) -> EntityKey:
+    """Return the instance with this name. Raises JournalCorrupt."""
+    try:
+        return EntityKey(*name.split("/", 2))
+    except TypeError as error:
+        raise JournalCorrupt(f"{name[:80]!r} is not an instance's name") from error
 
 
 def is_inline(state: State | None) -> bool:
@@ -188,58 +123,5 @@ def is_inline(state: State | None) -> bool:
     return state is not None and state.payload is not None and len(state.payload) <= STATE_INLINE_BYTES_MAX
 
 
-@lru_cache(maxsize=256)
-def _seed(schema_id: int, revision: str) -> int:
-    return crc32(f"{schema_id} {revision}".encode())
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & _HASH_MASK
-
-
-def _stored_turn(turn: Turn) -> tuple[object, ...]:
-    return (
-        _stored_command(turn.command),
-        turn.kind.value,
-        [(event.type, event.schema_id, event.payload, event.rejection) for event in turn.events],
-        turn.time_us,
-        turn.revision,
-        turn.attempts,
-        None if turn.failure is None else _stored_failure(turn.failure),
-    )
-
-
-def _stored_command(command: Command) -> tuple[object, ...]:
-    context = command.context
-    return (
-        command.id,
-        command.type,
-        command.schema_id,
-        command.payload,
-        command.accepted_us,
-        command.expected,
-        command.due_us,
-        None if context is None else msgspec.structs.astuple(context),
-    )
-
-
-def _stored_failure(failure: Failure | None) -> tuple[object, ...] | None:
-    return None if failure is None else (failure.code, failure.message, failure.function)
-
-
-def _command(key: EntityKey, stored: StoredCommand) -> Command:
-    return Command(
-        id=stored.id,
-        key=key,
-        type=stored.type,
-        schema_id=stored.schema_id,
-        payload=stored.payload,
-        accepted_us=stored.accepted_us,
-        expected=stored.expected,
-        due_us=stored.due_us,
-        context=None if stored.context is None else Context(*msgspec.structs.astuple(stored.context)),
-    )
-
-
-def _failure(stored: StoredFailure | None) -> Failure | None:
-    return None if stored is None else Failure(stored.code, stored.message, stored.function)
+def _array(joined: bytes, count: int) -> bytes:
+    return _ARRAY_32 + count.to_bytes(4, "big") + joined

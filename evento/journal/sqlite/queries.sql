@@ -1,18 +1,17 @@
 -- Every query of the SQLite journal. A line `-- name:` begins one; the comment below it says what for.
--- Reads that may find many rows answer in one row of JSON: stepping row by row would hand the interpreter's lock over for each.
+-- Reads that may find many rows answer in one row, as JSON and as one blob of everything joined: stepping row by row would hand the
+-- interpreter's lock over for each.
 
 -- name: insert_run
 -- Append rows of the log; the code repeats the placeholders for many rows at once.
-INSERT INTO run (position, instance, entity, id, before, events, hashes, turns, state, schema_id, revision, state_checksum,
-    checksum, chain)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO run (position, instance, name, before, events, hash, more, turns, state, state_checksum, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_instance
 -- Write a state that has no row of the log to stand in.
-INSERT INTO instance (number, entity, id, version, state, schema_id, revision, state_checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (number) DO UPDATE SET version = excluded.version, state = excluded.state, schema_id = excluded.schema_id,
-    revision = excluded.revision, state_checksum = excluded.state_checksum
+INSERT INTO instance (number, name, version, state, state_checksum)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET version = excluded.version, state = excluded.state, state_checksum = excluded.state_checksum
 WHERE excluded.version >= instance.version
 
 -- name: put_pending
@@ -55,27 +54,29 @@ SELECT value FROM meta WHERE name = 'indexed_position'
 -- name: index_commands
 -- Index the Commands of the rows in (?1, ?2], in the index's order.
 INSERT OR IGNORE INTO command_index (segment, hash, position)
-SELECT r.position >> 18, h.value, r.position FROM run AS r, json_each(r.hashes) AS h
-WHERE r.position > ?1 AND r.position <= ?2 ORDER BY 1, 2
+SELECT position >> 16, hash, position FROM run WHERE position > ?1 AND position <= ?2
+UNION ALL
+SELECT r.position >> 16, h.value, r.position FROM run AS r CROSS JOIN json_each(r.more) AS h
+WHERE r.position > ?1 AND r.position <= ?2 AND r.more IS NOT NULL
+ORDER BY 1, 2
 
 -- name: index_runs
 -- Index the rows with events in (?1, ?2], in the index's order.
 INSERT INTO run_index (segment, instance, before, position)
-SELECT position >> 18, instance, before, position FROM run
+SELECT position >> 16, instance, before, position FROM run
 WHERE position > ?1 AND position <= ?2 AND events > 0 ORDER BY 1, 2, 3
 
 -- name: index_instances
 -- Give each instance that begins in (?1, ?2] its row, unless a state that was written directly has made it.
-INSERT INTO instance (number, entity, id, version, state, schema_id, revision, state_checksum)
-SELECT instance, entity, id, 0, NULL, 0, '', 0 FROM run
-WHERE position > ?1 AND position <= ?2 AND id IS NOT NULL
+INSERT INTO instance (number, name, version, state, state_checksum)
+SELECT instance, name, 0, NULL, 0 FROM run
+WHERE position > ?1 AND position <= ?2 AND name IS NOT NULL
 ON CONFLICT (number) DO NOTHING
 
 -- name: index_states
 -- Bring the instances to their latest state in (?1, ?2]; one written directly for the same or a later version stays. Where the
 -- state was thrown away the version is still known.
-UPDATE instance SET version = r.before + r.events, state = r.state, schema_id = r.schema_id, revision = r.revision,
-    state_checksum = r.state_checksum
+UPDATE instance SET version = r.before + r.events, state = r.state, state_checksum = r.state_checksum
 FROM run AS r
 WHERE r.position IN (
         SELECT max(position) FROM run
@@ -91,20 +92,21 @@ UPDATE meta SET value = ? WHERE name = 'indexed_position'
 SELECT hash FROM command_index
 
 -- name: find_instances
--- Instances by a JSON array of [entity, id]: place in the array, number, version, size and hex of the state unless it is big.
-SELECT json_group_array(json_array(w.key, i.number, i.version, length(i.state),
-    CASE WHEN length(i.state) <= 4096 THEN hex(i.state) END, i.schema_id, i.revision, i.state_checksum))
-FROM json_each(?) AS w CROSS JOIN instance AS i ON i.entity = w.value ->> 0 AND i.id = w.value ->> 1
+-- Instances by a JSON array of names: [place in the array, number, version, size of the state, its checksum], and the states that
+-- are not big, joined in the same order.
+SELECT json_group_array(json_array(place, number, version, size, state_checksum)),
+    CAST(group_concat(CASE WHEN size <= 5120 THEN state END, '') AS BLOB)
+FROM (SELECT w.key AS place, i.*, length(i.state) AS size FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value)
 
 -- name: list_instances
--- The same for a page of one Entity (?1) from ids above ?2, with the id in place of the place.
-SELECT json_group_array(json_array(id, number, version, length(state),
-    CASE WHEN length(state) <= 4096 THEN hex(state) END, schema_id, revision, state_checksum))
-FROM (SELECT * FROM instance WHERE entity = ?1 AND id > ?2 AND version > 0 ORDER BY id LIMIT ?3)
+-- The same for a page of names between two, with the name in place of the place.
+SELECT json_group_array(json_array(name, number, version, size, state_checksum)),
+    CAST(group_concat(CASE WHEN size <= 5120 THEN state END, '') AS BLOB)
+FROM (SELECT *, length(state) AS size FROM instance WHERE name > ?1 AND name < ?2 AND version > 0 ORDER BY name LIMIT ?3)
 
 -- name: instance_state
 -- One instance's state, however big.
-SELECT version, state, schema_id, revision, state_checksum FROM instance WHERE number = ?
+SELECT version, state, state_checksum FROM instance WHERE number = ?
 
 -- name: find_commands
 -- Positions of the rows that hold one of the hashes in the JSON array ?1, in segments 0 to ?2.
@@ -127,16 +129,22 @@ SELECT json_group_array(position) FROM (
         WHERE segment = ?1 AND instance = ?2 AND before <= ?3 ORDER BY before DESC LIMIT 1), ?3)
     ORDER BY before LIMIT ?4)
 
--- name: feed_positions
--- At most ?3 positions in (?1, ?2].
-SELECT json_group_array(position) FROM (
-    SELECT position FROM run WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3)
+-- name: feed_page
+-- At most ?3 rows in (?1, ?2], joined, unless they are big: how many, the last position, their size, the chain's value before the
+-- first and at the last, and the rows that are not big.
+SELECT count(*), max(position), sum(size), coalesce((SELECT chain FROM run WHERE position = ?1), 0), chain,
+    CAST(group_concat(CASE WHEN size <= 16384 THEN turns END, '') AS BLOB)
+FROM (SELECT position, turns, chain, length(turns) AS size FROM run
+    WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3)
 
 -- name: read_rows
--- Rows of the log by a JSON array of positions, with the instance's name if it is indexed; turns as hex unless they are big.
-SELECT json_group_array(json_array(r.position, r.instance, coalesce(r.entity, ''), coalesce(r.id, ''), r.before, r.events,
-    CASE WHEN length(r.turns) <= 16384 THEN hex(r.turns) END, r.state_checksum, r.checksum, i.entity, i.id))
-FROM json_each(?) AS w CROSS JOIN run AS r ON r.position = w.value LEFT JOIN instance AS i ON i.number = r.instance
+-- Rows of the log by a JSON array of positions: [position, size, chain's value there, and before it] of each, and the rows that are
+-- not big, joined in the same order.
+SELECT json_group_array(json_array(position, size, chain, previous)),
+    CAST(group_concat(CASE WHEN size <= 16384 THEN turns END, '') AS BLOB)
+FROM (SELECT r.position, r.turns, r.chain, length(r.turns) AS size,
+        coalesce((SELECT p.chain FROM run AS p WHERE p.position = r.position - 1), 0) AS previous
+    FROM json_each(?) AS w CROSS JOIN run AS r ON r.position = w.value)
 
 -- name: row_turns
 -- One row's turns, however big.
@@ -144,37 +152,42 @@ SELECT turns FROM run WHERE position = ?
 
 -- name: audit_runs
 -- Every row of the log in order.
-SELECT position, instance, coalesce(entity, ''), coalesce(id, ''), before, events, hashes, turns, state, schema_id, revision,
-    state_checksum, checksum, chain FROM run WHERE position > ? ORDER BY position
+SELECT position, instance, name, before, events, hash, more, turns, state, state_checksum, chain
+FROM run WHERE position > ? ORDER BY position
 
 -- name: audit_instances
--- Every row of the log by instance, beside that instance's row.
-SELECT r.instance, r.position, r.before, r.events, r.entity, r.id, r.state_checksum, r.schema_id, r.revision,
-    i.entity, i.id, i.version, i.state_checksum, i.schema_id, i.revision
+-- Every row of the log by instance, beside that instance's row; the states where their checksums differ.
+SELECT r.instance, r.position, r.before, r.events, r.name, r.state_checksum,
+    i.name, i.version, i.state_checksum,
+    CASE WHEN r.state_checksum <> i.state_checksum THEN r.state END,
+    CASE WHEN r.state_checksum <> i.state_checksum THEN i.state END
 FROM run AS r LEFT JOIN instance AS i ON i.number = r.instance ORDER BY r.instance, r.position
 
 -- name: audit_states
 -- Every instance's state.
-SELECT number, entity, id, version, state, schema_id, revision, state_checksum FROM instance
+SELECT number, name, version, state, state_checksum FROM instance
 
 -- name: audit_strays
 -- Instances without any row of the log.
-SELECT number FROM instance AS i WHERE NOT EXISTS (SELECT 1 FROM run WHERE instance = i.number AND id = i.id)
+SELECT number FROM instance WHERE number NOT IN (SELECT instance FROM run WHERE name IS NOT NULL)
 
 -- name: audit_missing_commands
 -- Rows whose Commands are not all indexed.
-SELECT DISTINCT r.position FROM run AS r, json_each(r.hashes) AS h WHERE NOT EXISTS (
-    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 18 AND c.hash = h.value AND c.position = r.position)
+SELECT r.position FROM run AS r WHERE NOT EXISTS (
+    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 16 AND c.hash = r.hash AND c.position = r.position)
+UNION
+SELECT r.position FROM run AS r CROSS JOIN json_each(r.more) AS h WHERE r.more IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 16 AND c.hash = h.value AND c.position = r.position)
 
 -- name: audit_stray_commands
 -- Indexed Commands that are not in their row.
-SELECT c.position FROM command_index AS c WHERE NOT EXISTS (
-    SELECT 1 FROM run AS r, json_each(r.hashes) AS h WHERE r.position = c.position AND h.value = c.hash)
+SELECT c.position FROM command_index AS c LEFT JOIN run AS r ON r.position = c.position
+WHERE r.position IS NULL OR c.hash <> r.hash AND (r.more IS NULL OR c.hash NOT IN (SELECT value FROM json_each(r.more)))
 
 -- name: audit_missing_runs
 -- Rows with events that are not indexed.
 SELECT r.position FROM run AS r WHERE r.events > 0 AND NOT EXISTS (
-    SELECT 1 FROM run_index AS x WHERE x.segment = r.position >> 18 AND x.instance = r.instance AND x.before = r.before
+    SELECT 1 FROM run_index AS x WHERE x.segment = r.position >> 16 AND x.instance = r.instance AND x.before = r.before
         AND x.position = r.position)
 
 -- name: audit_stray_runs

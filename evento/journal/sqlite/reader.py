@@ -13,16 +13,17 @@ import apsw
 import msgspec
 
 from evento.errors import JournalCorrupt, JournalError
-from evento.journal.base import CommandRef
+from evento.journal.base import CommandRef, TurnEntry
 from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
 from evento.journal.sqlite.jobs import Call, Jobs, Stop, answer, take
-from evento.journal.sqlite.layout import content_checksum, decode_pending
-from evento.journal.sqlite.rows import Row, find_heads, json_of, list_heads, load_state, numbers, read_rows
+from evento.journal.sqlite.layout import StoredRun, content_checksum, decode_pending
+from evento.journal.sqlite.rows import find_heads, json_of, list_heads, load_state, numbers, read_page, read_rows
 from evento.journal.sqlite.tail import Head, Tail, View
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 
-SEGMENT_BITS = 18  # as in queries.sql
+SEGMENT_BITS = 16  # as in queries.sql
+FIRST_ROWS = 64  # of a page of the feed: they show how many turns a row holds
 T = TypeVar("T")
 
 
@@ -76,13 +77,12 @@ class Reader:
     # ---------------------------------------------------------------- questions, on the thread
     def states(self, keys: Sequence[EntityKey]) -> dict[EntityKey, State]:
         """Return the stored states, wherever they are."""
-        epoch, heads = self._tail.epoch, {key: self._tail.find(key) for key in keys}
-        missing = [key for key, head in heads.items() if head is None]
+        epoch, (heads, missing) = self._tail.epoch, self._tail.find_all(keys)
         if missing:
             found = find_heads(self._connection, self._queries, missing)
             self._tail.remember(found, epoch)
             heads.update(found)
-        return {key: self._state(key, head) for key, head in heads.items() if head is not None and head.version > 0}
+        return {key: self._state(key, head) for key, head in heads.items() if head.version > 0}
 
     def turns(self, view: View, wanted: Mapping[CommandRef, int]) -> dict[CommandRef, Turn]:
         """Return the turns of Commands, which come with their hashes."""
@@ -97,9 +97,9 @@ class Reader:
             values = (json_of(on_disk), view.published >> SEGMENT_BITS)
             positions.update(numbers(self._connection, self._queries["find_commands"], values))
         found: dict[CommandRef, Turn] = {}
-        for row in self._rows(view, sorted(positions)):
+        for row in self._rows(sorted(positions)):
             for turn in row.turns:
-                ref = CommandRef(key=row.key, command_id=turn.command.id)
+                ref = CommandRef(key=turn.command.key, command_id=turn.command.id)
                 if ref in wanted:
                     found[ref] = turn
         return found
@@ -120,22 +120,22 @@ class Reader:
                 break
         return turns
 
-    def feed(self, view: View, after: int, limit: int) -> list[Row]:
-        """Return rows above a position, with about `limit` turns."""
-        rows: list[Row] = []
-        turns = 0
-        while turns < limit:
-            values = (after, view.published, limit - turns)
-            positions = numbers(self._connection, self._queries["feed_positions"], values)
-            if not positions:
+    def feed(self, view: View, after: int, limit: int) -> list[TurnEntry]:
+        """Return about `limit` turns above a position."""
+        entries: list[TurnEntry] = []
+        read, wanted = 0, min(limit, FIRST_ROWS)
+        while len(entries) < limit:
+            rows = read_page(self._connection, self._queries, after, view.published, wanted)
+            if not rows:
                 break
-            for row in self._rows(view, positions):
-                rows.append(row)
-                turns += len(row.turns)
-                after = row.position
-                if turns >= limit:
+            for row in rows:
+                entries += [TurnEntry(row.position, turn) for turn in row.turns]
+                if len(entries) >= limit:
                     break
-        return rows
+            read += len(rows)
+            after = rows[-1].position
+            wanted = max(1, (limit - len(entries)) * read // max(1, len(entries)))  # runs of many turns are not read in vain
+        return entries
 
     def instances(self, view: View, above: EntityKey, limit: int) -> list[tuple[EntityKey, State]]:
         """Return instances of one Entity with ids above that of `above`."""
@@ -170,18 +170,18 @@ class Reader:
     def _state(self, key: EntityKey, head: Head) -> State:
         return head.state or load_state(self._connection, self._queries, key, head.number)
 
-    def _rows(self, view: View, positions: Sequence[int]) -> Iterator[Row]:
-        return read_rows(self._connection, self._queries, positions, view.name_of)
+    def _rows(self, positions: Sequence[int]) -> Iterator[StoredRun]:
+        return read_rows(self._connection, self._queries, positions)
 
-    def _stream_rows(self, view: View, number: int, after: int, limit: int) -> Iterator[Row]:
+    def _stream_rows(self, view: View, number: int, after: int, limit: int) -> Iterator[StoredRun]:
         places = [place for generation in reversed(view.unindexed) for place in generation.stream(number)]
         last = 0
         for positions in self._indexed(view, number, after, limit):
             last = positions[-1] if positions else last
-            yield from self._rows(view, positions)
+            yield from self._rows(positions)
         first = max(0, bisect_right(places, after, key=lambda place: place[0]) - 1)
         recent = [position for _, position in places[first:] if position > last]
-        yield from self._rows(view, recent[:limit])
+        yield from self._rows(recent[:limit])
 
     def _indexed(self, view: View, number: int, after: int, limit: int) -> Iterator[list[int]]:
         values = (number, view.published >> SEGMENT_BITS)

@@ -1,6 +1,6 @@
 """What the queries answer, decoded and held against its checksums. For the reader's thread and the writer's; keeps nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import apsw
@@ -9,53 +9,47 @@ from msgspec import Struct
 
 from evento.errors import JournalCorrupt
 from evento.journal.sqlite.connection import SqlValue, one
-from evento.journal.sqlite.layout import decode_turns, row_checksum, state_checksum
+from evento.journal.sqlite.layout import (
+    StoredRun,
+    chained,
+    content_checksum,
+    decode_run,
+    decode_runs,
+    decode_state,
+    decode_states,
+    key_of,
+    name_of,
+)
 from evento.journal.sqlite.tail import Head
-from evento.model.command import State, Turn
+from evento.model.command import State
 from evento.model.keys import EntityKey
 
-ROWS_PER_QUERY = 256  # big turns aside, an answer is at most some 8 MiB of hex
+ROWS_PER_QUERY = 512  # an answer is at most 8 MiB: rows of more than 16 KiB are read one by one
+PAGE_ROWS = 1_000
 KEYS_PER_QUERY = 1_000
 
 
-class Row(Struct, frozen=True):
-    """One row of the log."""
-
+class _RowAnswer(Struct, array_like=True, frozen=True, gc=False):
     position: int
-    key: EntityKey
-    turns: list[Turn]
+    size: int
+    chain: int
+    previous: int
 
 
-class _RowAnswer(Struct, array_like=True, frozen=True):
-    position: int
-    instance: int
-    own_entity: str
-    own_id: str
-    before: int
-    events: int
-    turns: str | None
-    state_checksum: int
-    checksum: int
-    entity: str | None
-    id: str | None
-
-
-class _HeadAnswer(Struct, array_like=True, frozen=True):
+class _HeadAnswer(Struct, array_like=True, frozen=True, gc=False):
     place: int | str
     number: int
     version: int
     size: int | None
-    state: str | None
-    schema_id: int
-    revision: str
     state_checksum: int
 
 
 _decode_rows = msgspec.json.Decoder(list[_RowAnswer]).decode
 _decode_heads = msgspec.json.Decoder(list[_HeadAnswer]).decode
 _decode_numbers = msgspec.json.Decoder(list[int]).decode
+_ROW_BYTES_MAX = 16384  # as in queries.sql
+_STATE_BYTES_MAX = 5120  # likewise
 Queries = dict[str, str]
-NameOf = Callable[[int], EntityKey | None]
 
 
 def json_of(value: object) -> str:
@@ -73,19 +67,16 @@ def find_heads(connection: apsw.Connection, queries: Queries, keys: Sequence[Ent
     heads: dict[EntityKey, Head] = {}
     for start in range(0, len(keys), KEYS_PER_QUERY):
         part = keys[start : start + KEYS_PER_QUERY]
-        wanted = json_of([(f"{key.namespace}/{key.entity}", key.id) for key in part])
-        for item in _decode_heads(cast("str", one(connection, queries["find_instances"], (wanted,)))):
-            key = part[int(item.place)]
-            heads[key] = _head(key, item)
+        for item, head in _heads(connection, queries["find_instances"], (json_of([name_of(key) for key in part]),)):
+            heads[part[cast("int", item.place)]] = head
     return heads
 
 
-def list_heads(connection: apsw.Connection, queries: Queries, key: EntityKey, limit: int) -> dict[EntityKey, Head]:
-    """Return the first instances of an Entity with ids above `key.id`, in order."""
-    values = (f"{key.namespace}/{key.entity}", key.id, limit)
-    items = _decode_heads(cast("str", one(connection, queries["list_instances"], values)))
-    found = [(EntityKey(key.namespace, key.entity, str(item.place)), item) for item in items]
-    return {name: _head(name, item) for name, item in sorted(found, key=lambda pair: pair[0].id)}
+def list_heads(connection: apsw.Connection, queries: Queries, above: EntityKey, limit: int) -> dict[EntityKey, Head]:
+    """Return the first instances of an Entity with ids above that of `above`, in order."""
+    end = f"{above.namespace}/{above.entity}0"  # the character after the slash
+    found = _heads(connection, queries["list_instances"], (name_of(above), end, limit))
+    return {key_of(cast("str", item.place)): head for item, head in found}
 
 
 def load_state(connection: apsw.Connection, queries: Queries, key: EntityKey, number: int) -> State:
@@ -93,51 +84,78 @@ def load_state(connection: apsw.Connection, queries: Queries, key: EntityKey, nu
     row = connection.execute(queries["instance_state"], (number,)).fetchone()
     if row is None:
         raise JournalCorrupt(f"{key} has no state in the journal")
-    version, payload, schema_id, revision, checksum = row
-    return checked_state(key, State(version=version, payload=payload, schema_id=schema_id, revision=revision), checksum)
+    version, content, checksum = row
+    if content is None:
+        return _thrown_away(version)
+    if content_checksum(number, content) != checksum:
+        raise _contradicted(number, version)
+    return decode_state(content)
 
 
-def checked_state(key: EntityKey, state: State, checksum: int) -> State:
-    """Return the state, or raise JournalCorrupt if it is not as it was written. One that was thrown away tells its version only."""
-    if state.payload is None:
-        return State(version=state.version, payload=None, schema_id=0, revision="")
-    if checksum != state_checksum(state.version, state.payload, state.schema_id, state.revision):
-        raise JournalCorrupt(f"the state of {key} at version {state.version} contradicts its checksum")
-    return state
+def read_page(connection: apsw.Connection, queries: Queries, after: int, until: int, limit: int) -> Sequence[StoredRun]:
+    """Return at most `limit` rows from positions above `after` up to `until`, in order. Raises JournalCorrupt."""
+    row = connection.execute(queries["feed_page"], (after, until, min(limit, PAGE_ROWS))).fetchone()
+    count, last, size, previous, chain, joined = cast("tuple[int, int, int, int, int, bytes]", row)
+    if count == 0:
+        return []
+    if len(joined) != size or chained(joined, previous) != chain:  # big rows, or a damaged one, which is to be named
+        return list(read_rows(connection, queries, range(after + 1, last + 1)))
+    return decode_runs(joined, count)
 
 
-def read_rows(connection: apsw.Connection, queries: Queries, positions: Sequence[int], name_of: NameOf) -> Iterator[Row]:
-    """Yield the rows at positions, in order; `name_of` knows instances that may not be indexed. Raises JournalCorrupt."""
+def read_rows(connection: apsw.Connection, queries: Queries, positions: Sequence[int]) -> Iterator[StoredRun]:
+    """Yield the rows at positions. Raises JournalCorrupt, also if one is missing."""
     for start in range(0, len(positions), ROWS_PER_QUERY):
-        part = json_of(positions[start : start + ROWS_PER_QUERY])
-        items = _decode_rows(cast("str", one(connection, queries["read_rows"], (part,))))
-        for item in sorted(items, key=lambda answer: answer.position):
-            yield _row(connection, queries, item, name_of)
+        part = list(positions[start : start + ROWS_PER_QUERY])
+        listed, joined = cast("tuple[str, bytes]", connection.execute(queries["read_rows"], (json_of(part),)).fetchone())
+        items = _decode_rows(listed)
+        if len(items) != len(part):
+            lost = min(set(part) - {item.position for item in items})
+            raise JournalCorrupt(f"the log has no row at position {lost}", position=lost)
+        yield from _checked(connection, queries, items, joined)
 
 
-def _row(connection: apsw.Connection, queries: Queries, item: _RowAnswer, name_of: NameOf) -> Row:
-    if item.turns is None:
-        turns = cast("bytes", one(connection, queries["row_turns"], (item.position,)))
-    else:
-        turns = bytes.fromhex(item.turns)
-    words = f"{item.own_entity}/{item.own_id}" if item.own_id else ""
-    checked = (item.position, item.instance, item.before, item.events, item.state_checksum)
-    if item.checksum != row_checksum(checked, words, turns):
-        raise JournalCorrupt(f"the row at position {item.position} contradicts its checksum", position=item.position)
-    key = name_of(item.instance) or _key(item)
-    return Row(item.position, key, decode_turns(key, item.before, turns))
+def _checked(connection: apsw.Connection, queries: Queries, items: Sequence[_RowAnswer], joined: bytes) -> Iterator[StoredRun]:
+    view = memoryview(joined or b"")
+    place = 0
+    for item in items:
+        if item.size <= _ROW_BYTES_MAX:
+            content = view[place : place + item.size]
+            place += item.size
+        else:
+            content = memoryview(cast("bytes", one(connection, queries["row_turns"], (item.position,))))
+        if chained(content, item.previous) != item.chain:
+            raise JournalCorrupt(f"the row at position {item.position} contradicts its checksum", position=item.position)
+        yield decode_run(content)
 
 
-def _key(item: _RowAnswer) -> EntityKey:
-    if item.entity is None or item.id is None:
-        raise JournalCorrupt(f"the instance {item.instance} at position {item.position} has no name", position=item.position)
-    namespace, _, entity = item.entity.partition("/")
-    return EntityKey(namespace, entity, item.id)
+def _heads(connection: apsw.Connection, sql: str, values: Sequence[SqlValue]) -> Iterator[tuple[_HeadAnswer, Head]]:
+    listed, joined = cast("tuple[str, bytes]", connection.execute(sql, values).fetchone())
+    items = _decode_heads(listed)
+    small = [item for item in items if item.size is not None and item.size <= _STATE_BYTES_MAX]
+    view = memoryview(joined or b"")
+    place = 0
+    for item in small:
+        size = cast("int", item.size)
+        if content_checksum(item.number, view[place : place + size]) != item.state_checksum:
+            raise _contradicted(item.number, item.version)
+        place += size
+    states = iter(decode_states(joined or b"", len(small)))
+    for item in items:
+        if item.size is None:
+            yield item, Head(item.number, item.version, _thrown_away(item.version) if item.version else None)
+        elif item.size > _STATE_BYTES_MAX:
+            yield item, Head(item.number, item.version, None)
+        else:
+            state = next(states)
+            if state.version != item.version:
+                raise _contradicted(item.number, item.version)
+            yield item, Head(item.number, item.version, state)
 
 
-def _head(key: EntityKey, item: _HeadAnswer) -> Head:
-    if item.version == 0 or (item.size is not None and item.state is None):
-        return Head(number=item.number, version=item.version, state=None)
-    payload = None if item.state is None else bytes.fromhex(item.state)
-    state = State(version=item.version, payload=payload, schema_id=item.schema_id, revision=item.revision)
-    return Head(number=item.number, version=item.version, state=checked_state(key, state, item.state_checksum))
+def _thrown_away(version: int) -> State:
+    return State(version=version, payload=None, schema_id=0, revision="")
+
+
+def _contradicted(number: int, version: int) -> JournalCorrupt:
+    return JournalCorrupt(f"the state of instance {number} at version {version} contradicts its checksum", instance=number)

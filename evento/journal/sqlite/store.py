@@ -4,6 +4,7 @@ Everything here runs on one thread. It knows neither the event loop nor who wait
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,9 @@ from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, connect_wr
 from evento.journal.sqlite.filters import CommandFilter
 from evento.journal.sqlite.group import Ends, Group
 from evento.journal.sqlite.indexing import Rounds, index_chunk
-from evento.journal.sqlite.layout import EncodedRun, content_checksum, encode_pending
+from evento.journal.sqlite.layout import content_checksum
 from evento.journal.sqlite.rows import find_heads
 from evento.journal.sqlite.tail import Head, Tail
-from evento.model.command import Pending
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Transition
 
@@ -42,10 +42,13 @@ class Store:
             raise
         self.rounds = Rounds(self._connection, self._queries, self.tail)
 
-    def commit(self, transitions: Sequence[tuple[Transition, list[EncodedRun]]]) -> list[Appended | Conflict]:
-        """Make transitions durable by one commit, and say of each what became of it. Raises apsw.Error: then use it no more."""
-        group = Group(self._ends, self._heads([transition for transition, _ in transitions]))
-        results = [group.add(transition, encoded) for transition, encoded in transitions]
+    def commit(self, transitions: Sequence[Transition]) -> list[Appended | Conflict | Exception]:
+        """Make transitions durable by one commit, and say of each what became of it: an error if it cannot be encoded.
+
+        Raises apsw.Error: then use it no more.
+        """
+        group = Group(self._ends, self._heads(transitions))
+        results = [_added(group, transition) for transition in transitions]
         if not group.is_empty():
             self._connection.execute("BEGIN IMMEDIATE")
             self._insert_runs(self._connection, group.rows)
@@ -91,32 +94,29 @@ class Store:
 
     def _heads(self, transitions: Sequence[Transition]) -> dict[EntityKey, Head]:
         """Return where the instances stand that transitions name; those not in memory are read from disk, all at once."""
-        heads: dict[EntityKey, Head] = {}
-        missing: list[EntityKey] = []
-        find = self.tail.find
-        for transition in transitions:
-            for key in _keys(transition):
-                head = heads.get(key) or find(key)
-                if head is None:
-                    missing.append(key)
-                else:
-                    heads[key] = head
+        heads, missing = self.tail.find_all(chain.from_iterable(map(_keys, transitions)))
         if missing:
             heads.update(find_heads(self._connection, self._queries, list(dict.fromkeys(missing))))
         return heads
 
-    def _write_pending(self, pending: Mapping[int, Pending | None]) -> None:
+    def _write_pending(self, pending: Mapping[int, bytes | None]) -> None:
         entries: list[SqlValue] = []
         gone: list[int] = []
-        for number, entry in pending.items():
-            if entry is None:
+        for number, content in pending.items():
+            if content is None:
                 gone.append(number)
             else:
-                content = encode_pending(entry)
                 entries += (number, content, content_checksum(number, content))
         self._put_pending(self._connection, entries)
         if gone:
             self._connection.execute(self._queries["delete_pending"], (msgspec.json.encode(gone).decode(),))
+
+
+def _added(group: Group, transition: Transition) -> Appended | Conflict | Exception:
+    try:
+        return group.add(transition)
+    except (ValueError, TypeError, OverflowError) as error:  # it alone is refused; whoever waits behind it did nothing wrong
+        return error
 
 
 def _keys(transition: Transition) -> list[EntityKey]:

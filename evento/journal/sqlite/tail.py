@@ -4,9 +4,11 @@ The writer's thread changes the newest generation and replaces `view`; everybody
 then on disk. Whatever has left the view by then was in the indexes before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
+from typing import Any, cast
 
+import msgspec
 from msgspec import Struct
 
 from evento.model.command import State
@@ -15,6 +17,7 @@ from evento.model.keys import EntityKey
 ROUND_RUNS = 20_000  # a generation of this many runs is due to be indexed
 ROUND_BYTES = 8 * 1024 * 1024  # or of this many bytes of states
 CACHE_HEADS_MAX = 8_192
+_decode_numbers = msgspec.json.Decoder(list[int]).decode
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -25,48 +28,64 @@ class Head(Struct, frozen=True, gc=False):
     state: State | None
 
 
-Place = tuple[int, int, int]  # (instance number, before, position) of a run with events
+Place = tuple[int, int]  # (before, position) of a run with events
+RowValue = int | str | bytes | None
+ROW_WIDTH = 11  # of a row of the log, as queries.sql inserts it: position, instance, name, before, events, hash, more, …
 
 
 class Generation:
-    """The runs between two index rounds."""
+    """The runs between two index rounds. The writer's thread adds rows; the reader's thread sorts in what is new when it asks."""
 
     def __init__(self) -> None:
         self.heads: dict[EntityKey, Head] = {}
-        self.names: dict[int, EntityKey] = {}  # of instances that begin here
-        self.commands: dict[int, int | tuple[int, ...]] = {}  # by hash: position, or several
-        self.places: list[Place] = []
         self.count = 0
         self.bytes = 0
         self.last = 0  # position of its last run
-        self._streams: dict[int, list[tuple[int, int]]] = {}
+        self._rows: list[tuple[list[RowValue], ...]] = []  # (positions, instances, befores, events, hashes, mores) of a commit
         self._sorted = 0
+        self._streams: dict[int, list[Place]] = {}
+        self._commands: dict[int, int | tuple[int, ...]] = {}  # by hash: position, or several
 
     def is_due(self) -> bool:
         """Return whether it is large enough to be indexed."""
         return self.count >= ROUND_RUNS or self.bytes >= ROUND_BYTES
 
-    def add_commands(self, hashes: Sequence[int], positions: Sequence[int]) -> None:
-        """Remember where Commands are."""
-        new = set(hashes)
-        if len(new) == len(hashes) and self.commands.keys().isdisjoint(new):
-            self.commands.update(zip(hashes, positions, strict=True))
-            return
-        for number, position in zip(hashes, positions, strict=True):
-            self.commands[number] = (*self.find_command(number), position)
+    def add_rows(self, rows: list[RowValue]) -> Sequence[int]:
+        """Remember rows of the log, given as one flat list. Returns the hashes of their Commands."""
+        columns = tuple(rows[place::ROW_WIDTH] for place in (0, 1, 3, 4, 5, 6))
+        self._rows.append(columns)
+        self.count += len(columns[0])
+        hashes = cast("list[int]", columns[4])
+        if columns[5].count(None) == len(hashes):
+            return hashes
+        return hashes + [number for text in columns[5] if text is not None for number in _decode_numbers(cast("str", text))]
 
     def find_command(self, number: int) -> tuple[int, ...]:
         """Return the positions of rows that hold a Command with this hash."""
-        found = self.commands.get(number, ())
+        self._sort()
+        found = self._commands.get(number, ())
         return (found,) if isinstance(found, int) else found
 
-    def stream(self, number: int) -> Sequence[tuple[int, int]]:
-        """Return (before, position) of an instance's runs with events. For the reader's thread: what came new is sorted in then."""
-        new = self.places[self._sorted :]
-        self._sorted += len(new)
-        for instance, before, position in new:
-            self._streams.setdefault(instance, []).append((before, position))
+    def stream(self, number: int) -> Sequence[Place]:
+        """Return (before, position) of an instance's runs with events."""
+        self._sort()
         return self._streams.get(number, ())
+
+    def _sort(self) -> None:
+        new = self._rows[self._sorted :]
+        self._sorted += len(new)
+        for columns in new:
+            for position, instance, before, events, hashed, more in zip(*cast("list[list[Any]]", columns), strict=True):
+                if events:
+                    self._streams.setdefault(instance, []).append((before, position))
+                self._add_command(hashed, position)
+                for another in () if more is None else _decode_numbers(more):
+                    self._add_command(another, position)
+
+    def _add_command(self, number: int, position: int) -> None:
+        known = self._commands.setdefault(number, position)
+        if known != position:
+            self._commands[number] = (*((known,) if isinstance(known, int) else known), position)
 
 
 class View(Struct, frozen=True):
@@ -75,14 +94,6 @@ class View(Struct, frozen=True):
     unindexed: tuple[Generation, ...]
     heads: tuple[dict[EntityKey, Head], ...]
     published: int  # nobody is shown a row behind this position
-
-    def name_of(self, number: int) -> EntityKey | None:
-        """Return which instance has a number, if its beginning is not indexed."""
-        for generation in self.unindexed:
-            key = generation.names.get(number)
-            if key is not None:
-                return key
-        return None
 
 
 class Tail:
@@ -110,6 +121,24 @@ class Tail:
             if head is not None:
                 return head
         return None
+
+    def find_all(self, keys: Iterable[EntityKey]) -> tuple[dict[EntityKey, Head], list[EntityKey]]:
+        """Return where instances stand, and those of which that is not in memory."""
+        newest, *others = [heads.get for heads in self.view.heads]
+        found: dict[EntityKey, Head] = {}
+        missing: list[EntityKey] = []
+        for key in keys:
+            head = newest(key)
+            if head is None:
+                for find in others:
+                    head = find(key)
+                    if head is not None:
+                        break
+                else:
+                    missing.append(key)
+                    continue
+            found[key] = head
+        return found, missing
 
     def publish(self, position: int) -> None:
         """Show everybody what the writer has put into `current`, up to `position`."""

@@ -20,7 +20,6 @@ from evento.errors import JournalError
 from evento.journal.sqlite.connection import translated
 from evento.journal.sqlite.files import acquire, check_filesystem, release
 from evento.journal.sqlite.jobs import Append, Call, Job, Jobs, Stop, answer, take
-from evento.journal.sqlite.layout import encode_run
 from evento.journal.sqlite.store import Store
 from evento.model.transition import Appended, Conflict, Transition
 
@@ -49,7 +48,7 @@ class Writer:
     async def append(self, transition: Transition) -> Appended | Conflict:
         """Make a transition durable, and return when it is. Raises JournalError."""
         future = self._future()
-        self._jobs.put(Append(transition, [encode_run(run) for run in transition.runs], future))
+        self._jobs.put(Append(transition, future))
         return cast("Appended | Conflict", await future)
 
     async def append_catalog(self, version: int, content: bytes) -> bool:
@@ -128,7 +127,7 @@ class Writer:
 
     def _commit(self, jobs: Sequence[Append]) -> None:
         if jobs:
-            self._answer(jobs, lambda: self._opened().commit([(job.transition, job.encoded) for job in jobs]))
+            self._answer(jobs, lambda: self._opened().commit([job.transition for job in jobs]))
 
     def _answer(self, jobs: Sequence[Append | Call], work: Callable[[], Sequence[object]]) -> None:
         """Do the work and answer the jobs; everybody gets an answer, and after a failure it is always the same one."""

@@ -1,32 +1,25 @@
--- The first layout. `run` is the log; command_index, run_index and the small states in instance are derived from it.
+-- The first layout. `run` is the log; command_index, run_index and the states in instance are derived from it.
 CREATE TABLE run (
     position INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
-    entity TEXT,                      -- 'namespace/Entity', only in the first row of an instance
-    id TEXT,                          -- likewise
+    name TEXT,                        -- 'namespace/Entity/id', only in the first row of an instance
     before INTEGER NOT NULL,
     events INTEGER NOT NULL,
-    hashes TEXT NOT NULL,             -- JSON: the 63-bit hash of each turn's Command
-    turns BLOB NOT NULL,              -- see layout.py
-    state BLOB,                       -- NULL: unchanged, or written to instance by the same commit
-    schema_id INTEGER NOT NULL,
-    revision TEXT NOT NULL,
-    state_checksum INTEGER NOT NULL,
-    checksum INTEGER NOT NULL,        -- of this row
-    chain INTEGER NOT NULL            -- of all rows up to this one
+    hash INTEGER NOT NULL,            -- of the first turn's Command, 63 bits
+    more TEXT,                        -- JSON: the hashes of the other turns' Commands, if there are any
+    turns BLOB NOT NULL,              -- everything that a reader wants; see layout.py
+    state BLOB,                       -- NULL: unchanged, or written to instance by the same commit, or thrown away
+    state_checksum INTEGER NOT NULL,  -- 0: there never was a state here
+    chain INTEGER NOT NULL            -- checksum of `turns` in all rows up to this one
 ) STRICT;
 CREATE TABLE instance (
     number INTEGER PRIMARY KEY,
-    entity TEXT NOT NULL,
-    id TEXT NOT NULL,
+    name TEXT NOT NULL UNIQUE,        -- 'namespace/Entity/id'
     version INTEGER NOT NULL,
     state BLOB,
-    schema_id INTEGER NOT NULL,
-    revision TEXT NOT NULL,
-    state_checksum INTEGER NOT NULL,
-    UNIQUE (entity, id)
+    state_checksum INTEGER NOT NULL
 ) STRICT;
--- Segments of 2^18 positions keep the pages that one index round touches few, however long the log is.
+-- Segments of 2^16 positions keep the pages that one index round touches few, however long the log is.
 CREATE TABLE command_index (
     segment INTEGER NOT NULL,
     hash INTEGER NOT NULL,
