@@ -80,7 +80,7 @@ def turn_items(catalog: Catalog, entity: EntitySpec, turn: Turn) -> list[Item]:
     """Return a turn's events as items for apply, in the schema versions now in force."""
     items = []
     for event in turn.events:
-        current = entity.events[event.type].schema_id
+        current = entity.events[event.type].schema_id  # an Event is never removed
         payload = event.payload if event.schema_id == current else catalog.resolver(event.schema_id, current)(event.payload)
         items.append(Item(event.type, payload, turn.time_us, turn.command.id, turn.command.context))
     return items

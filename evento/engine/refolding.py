@@ -6,28 +6,30 @@ memory; when they outgrow their share, the instances are divided into slices, an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from zlib import crc32
 
 from msgspec import Struct
 
-from evento.engine.callers import Caller, Callers
+from evento.engine.callers import Callers
 from evento.engine.folding import turn_items
 from evento.errors import FunctionError, PayloadRefused
 from evento.functions.base import InstanceCall, InstanceReply, Item, Operation
-from evento.journal.base import History
-from evento.model.command import State, Turn
+from evento.journal.base import History, TurnEntry
+from evento.model.command import State
 from evento.model.keys import EntityKey
 from evento.model.resources import EntitySpec
 from evento.registry.catalog import Catalog
 
-_FEED_TURNS = 20_000  # turns read and folded at a time
-_CALL_EVENTS = 20_000  # events in one call to apply
+_FEED_TURNS = 50_000  # turns read and folded at a time: the more, the more events of an instance go into one call
+_CALL_EVENTS = 10_000  # events in one call to apply
+_CALLS = 2  # under way at the same time: while the function works on one, the other is prepared
 _STATES_BYTES_MAX = 64 * 1024 * 1024
 _STATE_BYTES = 350  # what a state on the way costs besides its payload, roughly
 
 EntityName = tuple[str, str]
 Fold = tuple[int, bytes]  # version, state
+Calls = list[tuple[EntityKey, InstanceCall]]
 
 
 class Broken(Struct, frozen=True):
@@ -79,8 +81,7 @@ class Refolding:
                 while entries := await reading:
                     after = entries[-1].position
                     reading = asyncio.ensure_future(self._history.read_feed(partition, after=after, limit=_FEED_TURNS))
-                    for entry in entries:
-                        work.add(entry.turn.command.key, entry.turn)
+                    work.add(entries)
                     await work.advance()
                     if progress is not None:
                         progress(sum(len(entry.turn.events) for entry in entries))
@@ -104,28 +105,51 @@ class _Slice:
         self._revisions: dict[EntityName, str] = {}
         self._bytes = 0
 
-    def add(self, key: EntityKey, turn: Turn) -> None:
-        """Take in the events of a turn, if they belong to this slice."""
-        spec = self._specs.get((key.namespace, key.entity))
-        if spec is None or not turn.events or key in self._broken:
-            return
-        if self._slices > 1 and crc32(key.id.encode()) % self._slices != self._number:
-            return
-        items = self._items.get(key)
-        if items is None:
-            items = self._items[key] = []
-        version = self._version(key) + len(items)
-        if turn.before != version:
-            self._broken[key] = f"after version {version} comes version {turn.before + 1}"
-            return
-        items.extend(turn_items(self._catalog, spec, turn))
+    def add(self, entries: Sequence[TurnEntry]) -> None:
+        """Take in the events of turns, those that belong to this slice."""
+        items_of, specs = self._items, self._specs
+        for entry in entries:
+            turn = entry.turn
+            key = turn.command.key
+            spec = specs.get((key.namespace, key.entity))
+            if spec is None or not turn.events or key in self._broken or not self._is_mine(key):
+                continue
+            items = items_of.get(key)
+            if items is None:
+                items = items_of[key] = []
+            fold = self._folds.get(key)
+            version = len(items) + (fold[0] if fold else 0)
+            if turn.before != version:
+                self._broken[key] = f"after version {version} comes version {turn.before + 1}"
+                continue
+            items.extend(turn_items(self._catalog, spec, turn))
+
+    def _is_mine(self, key: EntityKey) -> bool:
+        return self._slices == 1 or crc32(key.id.encode()) % self._slices == self._number
 
     async def advance(self) -> None:
         """Fold what was taken in."""
         items, self._items = self._items, {}
+        room = asyncio.Semaphore(_CALLS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for spec, calls in self._calls(items):
+                    await room.acquire()
+                    task = tasks.create_task(self._call(spec, calls))
+                    task.add_done_callback(lambda _: room.release())
+        except* FunctionError as group:
+            errors = group.exceptions
+        else:
+            errors = ()
+        if errors:
+            raise errors[0]
+        if self._bytes > _STATES_BYTES_MAX:
+            raise _Overflow
+
+    def _calls(self, items: Mapping[EntityKey, list[Item]]) -> Iterator[tuple[EntitySpec, Calls]]:
+        """Divide the work into calls: each of one Entity, none too large, no instance in two of them."""
         for name, spec in self._specs.items():
-            caller = self._callers[spec.namespace, spec.apply]
-            calls = []
+            calls: Calls = []
             events = 0
             for key, found in items.items():
                 if (key.namespace, key.entity) != name or key in self._broken:
@@ -134,14 +158,13 @@ class _Slice:
                 calls.append((key, InstanceCall(key.id, version, state, found)))
                 events += len(found)
                 if events >= _CALL_EVENTS:
-                    await self._call(spec, caller, calls)
+                    yield spec, calls
                     calls, events = [], 0
             if calls:
-                await self._call(spec, caller, calls)
-        if self._bytes > _STATES_BYTES_MAX:
-            raise _Overflow
+                yield spec, calls
 
-    async def _call(self, spec: EntitySpec, caller: Caller, calls: Sequence[tuple[EntityKey, InstanceCall]]) -> None:
+    async def _call(self, spec: EntitySpec, calls: Calls) -> None:
+        caller = self._callers[spec.namespace, spec.apply]
         reply = await caller.call(Operation.APPLY, spec.namespace, spec.name, [call for _, call in calls])
         revision = reply.revision or caller.revision
         if self._revisions.setdefault((spec.namespace, spec.name), revision) != revision:
@@ -164,10 +187,6 @@ class _Slice:
         old = self._folds.get(key)
         self._bytes += len(answer.state) - len(old[1]) if old else len(answer.state) + _STATE_BYTES
         self._folds[key] = (call.version + len(call.items), answer.state)
-
-    def _version(self, key: EntityKey) -> int:
-        fold = self._folds.get(key)
-        return fold[0] if fold else 0
 
     def states(self) -> Mapping[EntityKey, State]:
         """Return the folded states."""
