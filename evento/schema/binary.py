@@ -10,7 +10,7 @@ DOUBLE = struct.Struct("<d")
 FLOAT_NAN = b"\x00\x00\xc0\x7f"
 DOUBLE_NAN = b"\x00\x00\x00\x00\x00\x00\xf8\x7f"
 
-_BYTE = tuple(bytes((n,)) for n in range(256))
+BYTE = tuple(bytes((n,)) for n in range(256))
 _SHIFTS = (7, 14, 21, 28, 35, 42, 49, 56, 63)
 
 
@@ -18,9 +18,9 @@ def encode_long(number: int) -> bytes:
     """Return a number of at most 64 bits, zigzag encoded in as few bytes as can be."""
     rest = number << 1 if number >= 0 else ~(number << 1)
     if rest < 128:
-        return _BYTE[rest]
+        return BYTE[rest]
     if rest < 16384:
-        return _BYTE[rest & 127 | 128] + _BYTE[rest >> 7]
+        return BYTE[rest & 127 | 128] + BYTE[rest >> 7]
     out = bytearray()
     while rest > 127:
         out.append(rest & 127 | 128)
