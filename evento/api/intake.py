@@ -3,7 +3,7 @@
 Knows the catalog; asks for no time (it is given) and sends nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -48,15 +48,12 @@ class Intake:
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
         self._version = -1
-        self._targets: dict[tuple[str, str, str], Target] = {}
+        self._targets: dict[tuple[str, ...], Target] = {}
         self._ids = CommandIds()
 
     def target(self, namespace: str, entity: str, command: str) -> Target:
         """Return a Command type. Raises InvalidName, NotFound."""
-        catalog = self._catalog()
-        if catalog.version != self._version:
-            self._targets.clear()
-            self._version = catalog.version
+        catalog = self._fresh()
         found = self._targets.get((namespace, entity, command))
         if found is None:
             check_namespace(namespace)
@@ -66,6 +63,27 @@ class Intake:
             found = Target(namespace, entity, command, spec.schema_id, catalog.schema(spec.schema_id))
             self._targets[namespace, entity, command] = found
         return found
+
+    def targets(self) -> Mapping[tuple[str, ...], Target]:
+        """Return the Command types found so far, by what was asked for; right until something is awaited."""
+        self._fresh()
+        return self._targets
+
+    def target_at(self, path: str, command: str) -> Target:
+        """Return a Command type; `path` is as in bank/Checking. Raises InvalidRequest, InvalidName, NotFound."""
+        namespace, slash, entity = path.partition("/")
+        if not slash:
+            rule = "namespace and Entity, for example bank/Checking"
+            raise InvalidRequest(f"entity {path[:80]!r}: must be {rule}", field="entity", rule=rule, value=path[:80])
+        found = self._targets[path, command] = self.target(namespace, entity, command)
+        return found
+
+    def _fresh(self) -> Catalog:
+        catalog = self._catalog()
+        if catalog.version != self._version:
+            self._targets.clear()
+            self._version = catalog.version
+        return catalog
 
     def command(self, target: Target, request: Request, now_us: int) -> Command:
         """Return the Command. Raises InvalidName, InvalidRequest, PayloadRefused, TooLarge; each names the field and the rule."""
@@ -88,7 +106,7 @@ def _payload(schema: Schema, request: Request) -> bytes:
     if request.avro:
         payload = schema.canonical(bytes(request.data))
     else:
-        value = parse_json(request.data if len(bytes(request.data)) else NOTHING)
+        value = parse_json(bytes(request.data) or NOTHING)
         if type(value) is not dict:
             raise InvalidRequest("the data of a Command must be a JSON object", field="data", rule="a JSON object")
         payload = schema.from_json(value)

@@ -19,9 +19,8 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def parse_json(raw: bytes | msgspec.Raw) -> Any:
+def parse_json(text: bytes) -> Any:
     """Return the value; numbers with a point or exponent are exact Decimals. Raises InvalidRequest."""
-    text = bytes(raw)
     if text.count(b"{") + text.count(b"[") > JSON_DEPTH_MAX:
         _check_depth(text)
     try:

@@ -3,14 +3,14 @@
 A line that is wrong costs only itself: in its place stands the error.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from evento.api.headers import EXPECTED_MAX, check_context_id, check_traceparent
-from evento.api.intake import NOTHING, Intake, Request, Target, too_large
+from evento.api.intake import Intake, Request, Target, too_large
 from evento.api.json_in import MALFORMED, parse_json
 from evento.api.times import parse_time
 from evento.errors import EventoError, InvalidRequest
@@ -22,6 +22,7 @@ CHUNK_LINES_MAX = 500
 LINE_BYTES_MAX = COMMAND_BYTES_MAX + HEADER_BYTES_MAX  # the payload, and around it what would be headers
 
 Version = Annotated[int, Meta(ge=0, le=EXPECTED_MAX)]
+_NO_DATA = Raw()
 
 
 class Line(Struct, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class Line(Struct, forbid_unknown_fields=True):
     entity: str
     id: str
     command: str
-    data: Raw = Raw(NOTHING)
+    data: Raw = _NO_DATA
     command_id: str | None = None
     expected_version: Version | None = None
     due: str | None = None
@@ -39,7 +40,9 @@ class Line(Struct, forbid_unknown_fields=True):
     traceparent: str | None = None
 
 
-_NAMES = tuple(f'"{name}"'.encode() for name in Line.__struct_fields__)
+_TEXTS = ("entity", "id", "command", "command_id", "due", "correlation_id", "causation_id", "traceparent")
+_REQUIRED = 3  # of its texts
+_ESCAPED_COLON = b"\\u003"
 _decode = msgspec.json.Decoder(Line).decode
 _decode_lines = msgspec.json.Decoder(Line).decode_lines
 
@@ -92,11 +95,12 @@ class LineParser:
     def parse(self, block: bytes, now_us: int) -> list[Command | EventoError]:
         """Return a Command or an error for each line that is not blank; the error knows its line's number."""
         results: list[Command | EventoError] = []
+        targets = self._intake.targets()
         for line in self._lines(block):
             self._number += 1
             if line is None:
                 continue
-            result = self._command(line, now_us)
+            result = line if isinstance(line, EventoError) else self._command(line, targets, now_us)
             if isinstance(result, EventoError):
                 result.details["line"] = self._number
             results.append(result)
@@ -105,35 +109,27 @@ class LineParser:
     def _lines(self, block: bytes) -> Iterable[Line | EventoError | None]:
         """Decode all lines at once; each by itself if one may be wrong, or if lines and values are not one to one. None: blank."""
         count = block.count(b"\n")
-        # A name that is there more often than lines are may be twice in one of them: decoding would take the last one silently.
-        if len(block) <= LINE_BYTES_MAX and all(block.count(name) <= count for name in _NAMES):
+        if len(block) <= LINE_BYTES_MAX:
             try:
                 lines = _decode_lines(block)
             except MALFORMED:
                 lines = []
-            if len(lines) == count:
+            if len(lines) == count and _has_each_key_once(block, lines):
                 return lines
         return map(_one_line, block.removesuffix(b"\n").split(b"\n"))
 
-    def _command(self, line: Line | EventoError, now_us: int) -> Command | EventoError:
-        if isinstance(line, EventoError):
-            return line
+    def _command(self, line: Line, targets: Mapping[tuple[str, ...], Target], now_us: int) -> Command | EventoError:
         try:
-            request = Request(line.id, line.data, command_id=line.command_id, expected=line.expected_version)
-            _add_context(request, line)
-            return self._intake.command(self._target(line), request, now_us)
+            target = targets.get((line.entity, line.command)) or self._intake.target_at(line.entity, line.command)
+            request = Request(line.id, line.data, False, line.command_id, line.expected_version)
+            if not (line.due is line.correlation_id is line.causation_id is line.traceparent is None):
+                _add_context(request, line)
+            return self._intake.command(target, request, now_us)
         except EventoError as error:
             if line.command_id is not None:
                 error.details["command_id"] = line.command_id[:128]
             error.details["entity"], error.details["id"] = line.entity[:128], line.id[:128]
             return error
-
-    def _target(self, line: Line) -> Target:
-        namespace, slash, entity = line.entity.partition("/")
-        if not slash:
-            rule = "namespace and Entity, for example bank/Checking"
-            raise InvalidRequest(f"entity {line.entity[:80]!r}: must be {rule}", field="entity", rule=rule, value=line.entity[:80])
-        return self._intake.target(namespace, entity, line.command)
 
 
 def _one_line(text: bytes) -> Line | EventoError | None:
@@ -148,6 +144,23 @@ def _one_line(text: bytes) -> Line | EventoError | None:
         return refused
     except MALFORMED as error:
         return InvalidRequest(f"not a Command: {error}", field="line", rule="one Command as a JSON object, on a line of its own")
+
+
+def _has_each_key_once(block: bytes, lines: Sequence[Line]) -> bool:
+    """Return False if a line may have a key twice: decoding took the last one silently. Nobody looks into the data here.
+
+    Each key has a colon behind it. So as many colons as keys, and as there are in values, prove that no key got lost.
+    """
+    data = [line.data for line in lines]
+    expected = (_REQUIRED + 1) * len(lines) - data.count(_NO_DATA) + b"".join(data).count(b":")
+    colons = block.count(b":")
+    if colons == expected:
+        return True
+    columns = [[getattr(line, name) for line in lines] for name in _TEXTS]
+    texts = [text for column in columns for text in column if text is not None]
+    versions = [line.expected_version for line in lines]
+    expected += len(texts) - _REQUIRED * len(lines) + "".join(texts).count(":") + len(versions) - versions.count(None)
+    return colons == expected and _ESCAPED_COLON not in block
 
 
 def _add_context(request: Request, line: Line) -> None:

@@ -71,6 +71,23 @@ async def test_a_bad_line_costs_only_itself_and_is_told_with_its_number(server: 
     assert [command.id for command in server.scripted.received] == ["a", "z"]
 
 
+async def test_a_key_twice_is_seen_also_where_another_line_lacks_it_or_has_colons(server: Server) -> None:
+    twice = line(command_id="twice").replace(b'"data":', b'"data": {"amount": "9.00"}, "data":')
+    lacking = b'{"entity": "bank/Checking", "id": "alice", "command": "ReceiveDeposit"}\n'
+    for other in (lacking, line("a:b"), line("a:b").replace(b"a:b", b"a\\u003ab"), line(command_id="c:1"), line(note="1:2")):
+        answers = await stream(server, twice + other)
+        assert (answers[0].get("code"), answers[0].get("field"), answers[0].get("line")) == ("invalid-request", "data", 1)
+    assert "twice" not in [command.id for command in server.scripted.received]
+
+
+async def test_lines_may_have_colons_and_any_of_the_keys(server: Server) -> None:
+    times, ids = {"due": "2026-05-31T12:00:00Z"}, {"correlation_id": "a:b", "causation_id": "c"}
+    data = line("a:b", command_id="c:1") + line(expected_version=0, **ids) + line("e", **times) + line("f", command_id=None)
+    answers = await stream(server, data + line("g", data={"note": '":', "amount": "1.00"}))
+    assert [answer["outcome"] for answer in answers] == ["succeeded"] * 5
+    assert [command.key.id for command in server.scripted.received] == ["a:b", "alice", "e", "f", "g"]
+
+
 async def test_a_line_is_answered_with_what_a_single_request_would_have_got(server: Server) -> None:
     withdraw = line(command="WithdrawCash", command_id="w")
     first = await stream(server, withdraw + line("full", command_id="f") + line("poison") + line(expected_version=7))
