@@ -81,6 +81,10 @@ class Queues:
         """Return the lanes in which somebody waits to be taken."""
         return [lane for lane, ready in self._ready.items() if ready]
 
+    def count(self, lane: Lane) -> int:
+        """Return how many instances wait in a lane."""
+        return len(self._ready[lane])
+
     def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
         """Put instances into the lanes of these functions from now on."""
         self._handlers = handlers

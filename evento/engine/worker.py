@@ -79,6 +79,8 @@ class Worker:
         self.inbox_commands = 0
         self._inbox_bytes = 0
         self._executing: Counter[Lane] = Counter()
+        self._under_way: Counter[Lane] = Counter()  # executing or committing
+        self._last_size: Counter[Lane] = Counter()  # of the last batch, in instances
         self._committing = 0
         self._open = False
         self._draining = False
@@ -111,10 +113,14 @@ class Worker:
         limits = self._limits
         for lane in self._queues.lanes():
             while self._executing[lane] < limits.batches and self._committing < limits.commits:
+                if self._under_way[lane] and 2 * self._queues.count(lane) < self._last_size[lane]:
+                    break  # a small batch beside a large one is dear; when that one is through, more will have come
                 batch = self._queues.take(lane, commands=limits.batch_commands, of_one=limits.run_commands)
                 if not batch:
                     break
                 self._executing[lane] += 1
+                self._under_way[lane] += 1
+                self._last_size[lane] = len(batch)
                 tasks.create_task(self._process(lane, batch))
 
     def configure(self, catalog: Catalog, callers: Callers) -> None:
@@ -281,6 +287,7 @@ class Worker:
         self._wake.set()
         commit_s = await self._commit(settled.transition)
         self._committing -= 1
+        self._under_way[lane] -= 1
         for instance, _ in batch:
             instance.commits -= 1
         self._tell_known(executed.known)
