@@ -88,6 +88,7 @@ class PendingView(Struct):
     failure: FailureView | None
 
 
+_WORDS = {kind: kind.value for kind in OutcomeKind}  # looked up faster than asked of the kind
 _TITLES = {
     OutcomeKind.REJECTED: (422, "The Command was rejected; the events say why."),
     OutcomeKind.CONFLICT: (412, "The instance was not at the expected version."),
@@ -102,16 +103,17 @@ class Views:
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
         self._time = TimeText()
+        self._renderers: dict[int, Callable[[bytes], object]] = {}  # for good: ids of schemas are never used again
 
     def outcome(self, outcome: Outcome) -> OutcomeView:
         """Return an outcome as it is looked up: never a problem."""
-        if outcome.turn is not None:
-            turn = outcome.turn
-            return OutcomeView(turn.command.id, outcome.kind.value, turn.version, self.events(turn), outcome.duplicate)
+        turn = outcome.turn
+        if turn is not None:
+            return OutcomeView(turn.command.id, _WORDS[outcome.kind], turn.version, self.events(turn), outcome.duplicate)
         pending = _pending_of(outcome)
         return OutcomeView(
             pending.command.id,
-            outcome.kind.value,
+            _WORDS[outcome.kind],
             None,
             [],
             outcome.duplicate,
@@ -137,7 +139,6 @@ class Views:
 
     def events(self, turn: Turn) -> list[EventView]:
         """Return the events of a turn, as an outcome holds them."""
-        schema = self._catalog().schema
         key = turn.command.key
         prefix = f"{key.namespace}/{key.entity}/{key.id}/"
         time = self._time(turn.time_us)
@@ -145,7 +146,7 @@ class Views:
         views = []
         for event in turn.events:
             version += 1
-            data = schema(event.schema_id).to_json(event.payload)
+            data = (self._renderers.get(event.schema_id) or self._renderer(event.schema_id))(event.payload)
             views.append(EventView(f"{prefix}{version}", event.type, version, time, data, event.rejection))
         return views
 
@@ -166,7 +167,7 @@ class Views:
 
     def state(self, state: State) -> Any:
         """Return a state's payload as JSON."""
-        return None if state.payload is None else self._catalog().schema(state.schema_id).to_json(state.payload)
+        return None if state.payload is None else self._renderer(state.schema_id)(state.payload)
 
     def pending(self, pending: Pending) -> PendingView:
         """Return an unfinished Command as a listing gives it."""
@@ -183,6 +184,10 @@ class Views:
             self._next(pending),
             failure_view(pending.failure),
         )
+
+    def _renderer(self, schema_id: int) -> Callable[[bytes], object]:
+        render = self._renderers[schema_id] = self._catalog().schema(schema_id).to_json
+        return render
 
     def _next(self, pending: Pending) -> str | None:
         return None if pending.due_us is None else self._time(pending.due_us)

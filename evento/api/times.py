@@ -15,13 +15,16 @@ class TimeText:
     def __init__(self) -> None:
         self._time_us = -1
         self._text = ""
+        self._second = -1
+        self._second_text = ""
 
     def __call__(self, time_us: int) -> str:
         """Return `time_us` as for example 2026-05-31T12:00:00.000000Z."""
         if time_us != self._time_us:
-            seconds, micros = divmod(time_us, 1_000_000)
-            self._text = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{micros:06d}Z"
-            self._time_us = time_us
+            second, micros = divmod(time_us, 1_000_000)
+            if second != self._second:
+                self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._time_us, self._text = time_us, f"{self._second_text}.{micros:06d}Z"
         return self._text
 
 
