@@ -20,9 +20,10 @@ _PAUSE_S = 0.05
 class Sender:
     """Sends Commands in streams until each has its end."""
 
-    def __init__(self, url: str, history: History) -> None:
+    def __init__(self, url: str, history: History, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
         self._url = url
         self._history = history
+        self._in_flight_max = in_flight_max
         self.on_answer: Callable[[], None] = lambda: None
         self.cut_off = 0  # streams that ended before all their answers had come
 
@@ -45,7 +46,7 @@ class Sender:
         await self._attempt(list(enumerate(commands)))
 
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
-        attempt = _Attempt(numbered, self._history)
+        attempt = _Attempt(numbered, self._history, self._in_flight_max)
         try:
             async with Client(self._url) as client:
                 async for answer in client.send_many(attempt.lines()):
@@ -57,9 +58,10 @@ class Sender:
 
 
 class _Attempt:
-    def __init__(self, numbered: Sequence[tuple[int, Json]], history: History) -> None:
+    def __init__(self, numbered: Sequence[tuple[int, Json]], history: History, in_flight_max: int) -> None:
         self._numbered = numbered
         self._history = history
+        self._in_flight_max = in_flight_max
         self._sent: list[float] = []
         self._heard = 0
         self._room = asyncio.Event()
@@ -67,7 +69,7 @@ class _Attempt:
 
     async def lines(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self._numbered), BLOCK_LINES):
-            while len(self._sent) - self._heard >= IN_FLIGHT_MAX:
+            while len(self._sent) - self._heard >= self._in_flight_max:
                 self._room.clear()
                 await self._room.wait()
             part = [command for _, command in self._numbered[start : start + BLOCK_LINES]]

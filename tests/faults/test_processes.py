@@ -21,8 +21,9 @@ from tests.faults.node import Node, alive, eventually
 from tests.faults.shop import POISON, Shop
 
 Json = dict[str, Any]
-ACCOUNTS = [f"account-{number}" for number in range(40)]
+ACCOUNTS = [f"account-{number}" for number in range(400)]
 SINGLE_CLIENTS = 32
+STREAM_IN_FLIGHT = 100  # few, so that the history to be judged stays short
 STUBBORN = "import signal, subprocess; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '3600']); time.sleep(3600)"
 
 
@@ -120,8 +121,7 @@ class Load:
             for at in range(200_000)
         ]
         history = History()
-        attempt = Sender(self._node.url, history)
-        await attempt.send_once(commands)
+        await Sender(self._node.url, history, in_flight_max=STREAM_IN_FLIGHT).send_once(commands)
         self.history.invoked.update(history.invoked)
         self.history.told += history.told
         self.refused += [history.invoked[name] for name in history.refused]
@@ -130,13 +130,13 @@ class Load:
 
 
 async def test_sigterm_under_load_loses_nothing_told_and_executes_nothing_refused(tmp_path: Path) -> None:
-    with Node(tmp_path) as node:
+    with Node(tmp_path, env={"EVENTO_SHUTDOWN_S": "2"}) as node:
         node.start()
         node.deploy(bank.MODULE)
         load = Load(node)
         await Sender(node.url, load.history).send_all(bank.opening(ACCOUNTS))
         loading = asyncio.create_task(load.run())
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1)
         node.terminate()
         await loading
         assert await asyncio.to_thread(node.wait) == 0
