@@ -95,10 +95,10 @@ def load_state(connection: apsw.Connection, queries: Queries, key: EntityKey, nu
 def read_page(connection: apsw.Connection, queries: Queries, after: int, until: int, limit: int) -> Sequence[StoredRun]:
     """Return at most `limit` rows from positions above `after` up to `until`, in order. Raises JournalCorrupt."""
     row = connection.execute(queries["feed_page"], (after, until, min(limit, PAGE_ROWS))).fetchone()
-    count, last, size, previous, chain, joined = cast("tuple[int, int, int, int, int, bytes]", row)
+    count, last, size, previous, chain, joined = cast("tuple[int, int, int, int, int, bytes | None]", row)
     if count == 0:
         return []
-    if len(joined) != size or chained(joined, previous) != chain:  # big rows, or a damaged one, which is to be named
+    if joined is None or len(joined) != size or chained(joined, previous) != chain:  # big rows, or a damaged one to be named
         return list(read_rows(connection, queries, range(after + 1, last + 1)))
     return decode_runs(joined, count)
 
