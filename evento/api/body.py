@@ -16,13 +16,13 @@ async def read_body(receive: Receive, declared_bytes: int | None, limit: int) ->
     """Return the whole body. Raises TooLarge as soon as it is known, before reading if the client declared the size."""
     if declared_bytes is not None and declared_bytes > limit:
         raise too_large(declared_bytes, limit)
-    message = await _next(receive)
+    message = _there(await receive())
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit:
         return body
     parts, size = [body], len(body)
     while message.get("more_body", False) and size <= limit:
-        message = await _next(receive)
+        message = _there(await receive())
         parts.append(message.get("body", b""))
         size += len(parts[-1])
     if size > limit:
@@ -40,8 +40,7 @@ async def read_parts(receive: Receive) -> AsyncIterator[bytes]:
             yield body
 
 
-async def _next(receive: Receive) -> Message:
-    message = await receive()
+def _there(message: Message) -> Message:
     if message["type"] == "http.disconnect":
         raise Unreachable("the client went away before its request was complete")
     return message

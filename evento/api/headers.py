@@ -49,13 +49,14 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> CommandHeaders:
     """Return what the headers of a Command say. Raises InvalidRequest naming the header and its rule, or UnsupportedEncoding."""
     said = CommandHeaders()
     seen = found(headers)
-    if (length := seen.get(b"content-length")) is not None:
+    if (length := seen.pop(b"content-length", None)) is not None:
         said.declared_bytes = int(length)
-    if (media := seen.get(b"content-type")) is not None and media != b"application/json":
+    if (media := seen.pop(b"content-type", None)) is not None and media != b"application/json":
         said.avro = _is_avro(media)
-    if (key := seen.get(b"idempotency-key")) is not None:
+    if (key := seen.pop(b"idempotency-key", None)) is not None:
         said.command_id = key.decode("latin-1").strip('"')
-    _read_rare(seen, said)
+    if seen:
+        _read_rare(seen, said)
     return said
 
 

@@ -16,7 +16,7 @@ from evento.api.outcomes import Views, encode_lines, refusal
 from evento.api.platform import Platform
 from evento.api.problems import problem
 from evento.errors import EventoError, UnsupportedEncoding
-from evento.model.command import Command
+from evento.model.command import Command, Outcome
 
 CHUNKS_UNDER_WAY_MAX = 8
 NDJSON = b"application/x-ndjson"
@@ -63,17 +63,20 @@ class Stream:
     async def _run(self, parsed: Parsed, wait_s: float) -> bytes:
         commands = [item for item in parsed if isinstance(item, Command)]
         try:
-            answers: Sequence[Any] = await self._platform.commands.send_many(commands, wait_s=wait_s) if commands else ()
+            answers: Sequence[Outcome | EventoError] = (
+                await self._platform.commands.send_many(commands, wait_s=wait_s) if commands else ()
+            )
         except EventoError as error:
             answers = [error] * len(commands)
-        rest = iter(zip(commands, answers, strict=True))
-        return encode_lines([problem(item) if isinstance(item, EventoError) else self._line(rest) for item in parsed])
-
-    def _line(self, rest: Iterator[tuple[Command, Any]]) -> Any:
-        command, answer = next(rest)
-        if isinstance(answer, EventoError):
-            return refusal(answer, command)
-        return self._views.answer(answer)[1]
+        tell = self._views.answer
+        told: list[Any] = [
+            tell(answer)[1] if isinstance(answer, Outcome) else refusal(answer, command)
+            for command, answer in zip(commands, answers, strict=True)
+        ]
+        if len(told) < len(parsed):
+            rest = iter(told)
+            told = [problem(item) if isinstance(item, EventoError) else next(rest) for item in parsed]
+        return encode_lines(told)
 
 
 def _start(group: asyncio.TaskGroup, work: Coroutine[Any, Any, bytes]) -> asyncio.Task[bytes]:
