@@ -23,11 +23,7 @@ SCRIPTS_MAX = 6
 SCRIPT_LINES_MAX = 30
 ARCHITECTURE_LINES_MAX = 200
 
-RATCHET = {
-    "evento/engine/checking.py: _absorb_handled has 6 positional parameters",
-    "evento/engine/folding.py: _advance has 6 positional parameters",
-    "evento/engine/refolding.py: asyncio.ensure_future",
-}
+RATCHET: set[str] = set()
 
 BANNED_MODULES = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "service", "services", "misc"}
 BANNED_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "print", "input", "os.system", "os.popen"}

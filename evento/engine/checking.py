@@ -5,6 +5,7 @@ be within the limits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from evento.errors import FunctionUnavailable, PayloadRefused
 from evento.functions.base import FunctionEvent, InstanceReply
@@ -18,6 +19,15 @@ _INVALID = "invalid-function-result"
 Declared = Mapping[str, tuple[int, bool]]
 Checked = bytes | PayloadRefused
 Verdicts = Mapping[str, Iterator[Checked]]
+
+
+class Answered(NamedTuple):
+    """A reply to one leg, with the state and the events in it as they were found."""
+
+    reply: InstanceReply
+    revision: str
+    state: Checked | None
+    verdicts: Verdicts
 
 
 class Checker:
@@ -38,11 +48,11 @@ class Checker:
             if leg.events:
                 _absorb_apply(progress, leg, reply, revision, state)
             else:
-                self._absorb_handled(progress, leg, reply, revision, events, state)
+                answered = Answered(reply, revision, state, events)
+                self._absorb_handled(progress, leg, answered)
 
-    def _absorb_handled(
-        self, progress: Progress, leg: Leg, reply: InstanceReply, revision: str, verdicts: Verdicts, state: Checked | None
-    ) -> None:
+    def _absorb_handled(self, progress: Progress, leg: Leg, answered: Answered) -> None:
+        reply, revision, state, verdicts = answered
         results: list[tuple[Event, ...]] = []
         commands, works, index = progress.entity.commands, progress.works, leg.start
         for raw in reply.results:

@@ -45,7 +45,7 @@ class Folding:
             items = _items(catalog, entity, turns, None if version is None else version - state.version)
             if not items:
                 break
-            state = await _advance(catalog, caller, entity, key, state, items)
+            state = await _advance(catalog, caller, key, state, items)
         if not state.version:
             raise NotFound(f"{key} does not exist" + (" at that time" if at_us is not None else ""))
         if version is not None and state.version != version:
@@ -86,9 +86,8 @@ def turn_items(catalog: Catalog, entity: EntitySpec, turn: Turn) -> list[Item]:
     return items
 
 
-async def _advance(
-    catalog: Catalog, caller: Caller, entity: EntitySpec, key: EntityKey, state: State, items: Sequence[Item]
-) -> State:
+async def _advance(catalog: Catalog, caller: Caller, key: EntityKey, state: State, items: Sequence[Item]) -> State:
+    entity = catalog.entity(key.namespace, key.entity)
     call = InstanceCall(key.id, state.version, state.payload, items)
     reply = await caller.call(Operation.APPLY, entity.namespace, entity.name, [call])
     instance = reply.instances[0]

@@ -75,19 +75,21 @@ class Refolding:
     ) -> tuple[Mapping[EntityKey, State], Sequence[Broken]]:
         work = _Slice(self._catalog, self._callers, entities, number, slices)
         for partition in range(self._partitions):
-            after = 0
-            reading = asyncio.ensure_future(self._history.read_feed(partition, after=after, limit=_FEED_TURNS))
-            try:
-                while entries := await reading:
-                    after = entries[-1].position
-                    reading = asyncio.ensure_future(self._history.read_feed(partition, after=after, limit=_FEED_TURNS))
-                    work.add(entries)
-                    await work.advance()
-                    if progress is not None:
-                        progress(sum(len(entry.turn.events) for entry in entries))
-            finally:
-                reading.cancel()
+            entries = await self._history.read_feed(partition, limit=_FEED_TURNS)
+            while entries:
+                work.add(entries)
+                async with asyncio.TaskGroup() as tasks:
+                    reading = tasks.create_task(self._read(partition, entries[-1].position))
+                    error = await work.advance()
+                if error is not None:
+                    raise error
+                if progress is not None:
+                    progress(sum(len(entry.turn.events) for entry in entries))
+                entries = reading.result()
         return work.states(), work.broken()
+
+    async def _read(self, partition: int, after: int) -> Sequence[TurnEntry]:
+        return await self._history.read_feed(partition, after=after, limit=_FEED_TURNS)
 
 
 class _Slice:
@@ -127,24 +129,20 @@ class _Slice:
     def _is_mine(self, key: EntityKey) -> bool:
         return self._slices == 1 or crc32(key.id.encode()) % self._slices == self._number
 
-    async def advance(self) -> None:
-        """Fold what was taken in."""
+    async def advance(self) -> Exception | None:
+        """Fold what was taken in. Returns what went wrong instead of raising it: the next part is being read meanwhile."""
         items, self._items = self._items, {}
         room = asyncio.Semaphore(_CALLS)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for spec, calls in self._calls(items):
-                    await room.acquire()
-                    task = tasks.create_task(self._call(spec, calls))
-                    task.add_done_callback(lambda _: room.release())
-        except* FunctionError as group:
-            errors = group.exceptions
-        else:
-            errors = ()
-        if errors:
-            raise errors[0]
-        if self._bytes > _STATES_BYTES_MAX:
-            raise _Overflow
+        errors: list[Exception] = []
+        async with asyncio.TaskGroup() as tasks:
+            for spec, calls in self._calls(items):
+                await room.acquire()
+                if errors:
+                    break
+                tasks.create_task(self._call(spec, calls, errors)).add_done_callback(lambda _: room.release())
+        if not errors and self._bytes > _STATES_BYTES_MAX:
+            errors.append(_Overflow())
+        return errors[0] if errors else None
 
     def _calls(self, items: Mapping[EntityKey, list[Item]]) -> Iterator[tuple[EntitySpec, Calls]]:
         """Divide the work into calls: each of one Entity, none too large, no instance in two of them."""
@@ -163,12 +161,17 @@ class _Slice:
             if calls:
                 yield spec, calls
 
-    async def _call(self, spec: EntitySpec, calls: Calls) -> None:
+    async def _call(self, spec: EntitySpec, calls: Calls, errors: list[Exception]) -> None:
         caller = self._callers[spec.namespace, spec.apply]
-        reply = await caller.call(Operation.APPLY, spec.namespace, spec.name, [call for _, call in calls])
+        try:
+            reply = await caller.call(Operation.APPLY, spec.namespace, spec.name, [call for _, call in calls])
+        except FunctionError as error:
+            errors.append(error)
+            return
         revision = reply.revision or caller.revision
         if self._revisions.setdefault((spec.namespace, spec.name), revision) != revision:
-            raise FunctionError(f"{caller.name} was replaced while its states were folded; start again", function=caller.name)
+            errors.append(FunctionError(f"{caller.name} was replaced while its states were folded", function=caller.name))
+            return
         for (key, call), answer in zip(calls, reply.instances, strict=True):
             self._take(key, call, answer)
         schema = self._catalog.schema(spec.schema_id)
