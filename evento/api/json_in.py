@@ -21,7 +21,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def parse_json(text: bytes) -> Any:
     """Return the value; numbers with a point or exponent are exact Decimals. Raises InvalidRequest."""
-    if text.count(b"{") + text.count(b"[") > JSON_DEPTH_MAX:
+    if len(text) > JSON_DEPTH_MAX and text.count(b"{") + text.count(b"[") > JSON_DEPTH_MAX:
         _check_depth(text)
     try:
         value = _decode(text)

@@ -6,7 +6,6 @@ Knows no platform. Binds before it returns, so that who waits for it can connect
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -24,7 +23,7 @@ from evento.model.limits import HEADER_BYTES_MAX, HEADERS_MAX
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
 _SILENT_BYTES_MAX = 2 * HEADER_BYTES_MAX  # that may come in before the parser has a whole header or a piece of body to show for it
-_CONTROL = re.compile(b"[\\x00-\\x1f\\x7f]")
+_CONTROLS = bytes((*range(32), 127))
 
 
 class WholeAnswers(RequestResponseCycle):
@@ -55,11 +54,13 @@ class WholeAnswers(RequestResponseCycle):
         headers = [*self.default_headers, *head["headers"]]
         if (b"content-length", b"%d" % len(body)) not in headers or self.flow.write_paused or self.disconnected:
             return False
-        if _CONTROL.search(b"".join([value for _, value in headers])):
+        lines = [name + b": " + value for name, value in headers]
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        text = b"".join(lines)
+        if text.translate(None, _CONTROLS) != text:
             raise RuntimeError("a header has control characters in it")
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        close = b"" if self.keep_alive else b"connection: close\r\n"
-        self.transport.write(b"".join((STATUS_LINE[head["status"]], *lines, close, b"\r\n", body)))
+        self.transport.write(STATUS_LINE[head["status"]] + b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         self.message_event.set()
