@@ -114,7 +114,7 @@ async def test_a_forked_child_is_refused(tmp_path: Path) -> None:
         await appended(partition, run(KEYS[0], 1, "c2"))
 
 
-@pytest.mark.parametrize("step", ["index_commands", "index_runs", "index_instances", "index_states", "set_indexed_position"])
+@pytest.mark.parametrize("step", ["index_commands", "index_runs", "index_instances", "set_indexed_position"])
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 async def test_an_index_round_interrupted_anywhere_is_made_up_for(
     step: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

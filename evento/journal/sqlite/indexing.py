@@ -9,8 +9,8 @@ import apsw
 from evento.journal.sqlite.connection import one
 from evento.journal.sqlite.tail import Tail
 
-CHUNK_POSITIONS = 2_500  # one commit; an append that waits behind it waits some 10 ms
-_STEPS = ("index_commands", "index_runs", "index_instances", "index_states")
+CHUNK_POSITIONS = 4_096  # one commit; an append that waits behind it waits some 10 ms
+_STEPS = ("index_commands", "index_runs", "index_instances")
 
 
 def index_chunk(connection: apsw.Connection, queries: dict[str, str], until: int) -> int:

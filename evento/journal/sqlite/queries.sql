@@ -54,34 +54,26 @@ SELECT value FROM meta WHERE name = 'indexed_position'
 -- name: index_commands
 -- Index the Commands of the rows in (?1, ?2], in the index's order.
 INSERT OR IGNORE INTO command_index (segment, hash, position)
-SELECT position >> 16, hash, position FROM run WHERE position > ?1 AND position <= ?2
+SELECT position >> 15, hash, position FROM run WHERE position > ?1 AND position <= ?2
 UNION ALL
-SELECT r.position >> 16, h.value, r.position FROM run AS r CROSS JOIN json_each(r.more) AS h
+SELECT r.position >> 15, h.value, r.position FROM run AS r CROSS JOIN json_each(r.more) AS h
 WHERE r.position > ?1 AND r.position <= ?2 AND r.more IS NOT NULL
 ORDER BY 1, 2
 
 -- name: index_runs
 -- Index the rows with events in (?1, ?2], in the index's order.
 INSERT INTO run_index (segment, instance, before, position)
-SELECT position >> 16, instance, before, position FROM run
+SELECT position >> 15, instance, before, position FROM run
 WHERE position > ?1 AND position <= ?2 AND events > 0 ORDER BY 1, 2, 3
 
 -- name: index_instances
--- Give each instance that begins in (?1, ?2] its row, unless a state that was written directly has made it.
+-- Give each instance that begins in (?1, ?2] its row, and bring the others to their latest state; one written directly for the same
+-- or a later version stays. Only an instance's first row has its name, the others find that row there.
 INSERT INTO instance (number, name, version, state, state_checksum)
-SELECT instance, name, 0, NULL, 0 FROM run
-WHERE position > ?1 AND position <= ?2 AND name IS NOT NULL
-ON CONFLICT (number) DO NOTHING
-
--- name: index_states
--- Bring the instances to their latest state in (?1, ?2]; one written directly for the same or a later version stays. Where the
--- state was thrown away the version is still known.
-UPDATE instance SET version = r.before + r.events, state = r.state, state_checksum = r.state_checksum
-FROM run AS r
-WHERE r.position IN (
-        SELECT max(position) FROM run
-        WHERE position > ?1 AND position <= ?2 AND events > 0 GROUP BY instance)
-    AND instance.number = r.instance AND instance.version < r.before + r.events
+SELECT instance, coalesce(name, ''), before + events, state, state_checksum FROM run
+WHERE position > ?1 AND position <= ?2 AND (events > 0 OR name IS NOT NULL)
+ON CONFLICT (number) DO UPDATE SET version = excluded.version, state = excluded.state, state_checksum = excluded.state_checksum
+WHERE excluded.version > instance.version
 
 -- name: set_indexed_position
 -- Move the mark.
@@ -174,10 +166,10 @@ SELECT number FROM instance WHERE number NOT IN (SELECT instance FROM run WHERE 
 -- name: audit_missing_commands
 -- Rows whose Commands are not all indexed.
 SELECT r.position FROM run AS r WHERE NOT EXISTS (
-    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 16 AND c.hash = r.hash AND c.position = r.position)
+    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 15 AND c.hash = r.hash AND c.position = r.position)
 UNION
 SELECT r.position FROM run AS r CROSS JOIN json_each(r.more) AS h WHERE r.more IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 16 AND c.hash = h.value AND c.position = r.position)
+    SELECT 1 FROM command_index AS c WHERE c.segment = r.position >> 15 AND c.hash = h.value AND c.position = r.position)
 
 -- name: audit_stray_commands
 -- Indexed Commands that are not in their row.
@@ -187,7 +179,7 @@ WHERE r.position IS NULL OR c.hash <> r.hash AND (r.more IS NULL OR c.hash NOT I
 -- name: audit_missing_runs
 -- Rows with events that are not indexed.
 SELECT r.position FROM run AS r WHERE r.events > 0 AND NOT EXISTS (
-    SELECT 1 FROM run_index AS x WHERE x.segment = r.position >> 16 AND x.instance = r.instance AND x.before = r.before
+    SELECT 1 FROM run_index AS x WHERE x.segment = r.position >> 15 AND x.instance = r.instance AND x.before = r.before
         AND x.position = r.position)
 
 -- name: audit_stray_runs

@@ -22,7 +22,7 @@ from evento.journal.sqlite.tail import Head, Tail, View
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 
-SEGMENT_BITS = 16  # as in queries.sql
+SEGMENT_BITS = 15  # as in queries.sql
 FIRST_ROWS = 64  # of a page of the feed: they show how many turns a row holds
 T = TypeVar("T")
 

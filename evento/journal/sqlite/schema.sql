@@ -19,7 +19,7 @@ CREATE TABLE instance (
     state BLOB,
     state_checksum INTEGER NOT NULL
 ) STRICT;
--- Segments of 2^16 positions keep the pages that one index round touches few, however long the log is.
+-- Segments of 2^15 positions keep the pages that one index round touches few, however long the log is.
 CREATE TABLE command_index (
     segment INTEGER NOT NULL,
     hash INTEGER NOT NULL,
