@@ -187,3 +187,14 @@ async def test_a_lost_end_of_the_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalCorrupt, match="its end is lost"):
         async with open_sqlite(path):
             pass
+
+
+@pytest.mark.parametrize(
+    "sql", ["UPDATE meta SET value = value + 2 WHERE name = 'hash_modulus'", "UPDATE run SET hash = 1 WHERE position = 49"]
+)
+async def test_hashes_that_would_find_no_command_are_refused(sql: str, tmp_path: Path) -> None:
+    path = await filled(tmp_path / "evento.db")
+    tamper(path, sql)
+    with pytest.raises(JournalCorrupt, match="the hash of the last Command"):
+        async with open_sqlite(path):
+            pass

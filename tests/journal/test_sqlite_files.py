@@ -12,10 +12,10 @@ from evento.errors import JournalBusy, JournalCorrupt, JournalError
 from evento.journal.sqlite import connection, files, open_sqlite
 from evento.journal.sqlite.connection import ChunkedInsert, check_build, connect_reader, load_queries, migrations
 from evento.journal.sqlite.filters import CommandFilter
+from evento.journal.sqlite.hashing import MODULUS_BITS, command_hash, is_prime, make_modulus
 from evento.journal.sqlite.layout import (
     StoredRun,
     chained,
-    command_hash,
     content_checksum,
     decode_pending,
     decode_run,
@@ -28,6 +28,7 @@ from evento.model.command import Command, Context, Event, Failure, OutcomeKind, 
 from evento.model.keys import EntityKey
 
 KEY = EntityKey("bank", "Account", "acc-1")
+MODULUS = 1152921504606846883
 MOUNTS = """22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 31 22 0:27 / /mnt rw - tmpfs tmpfs rw
 40 31 0:44 / /mnt/my\\040share rw - nfs4 server:/x rw
@@ -209,12 +210,12 @@ def test_rows_are_inserted_whatever_their_number() -> None:
 
 def test_the_filter_grows_and_forgets_nothing() -> None:
     known = CommandFilter(capacity=1000)
-    hashes = [command_hash(KEY, f"c{number}") for number in range(5500)]
+    hashes = [command_hash(MODULUS, KEY, f"c{number}") for number in range(5500)]
     for start in range(0, len(hashes), 700):
         known.add(hashes[start : start + 700])
     assert len(known) == 6
     assert all(known.might_contain(number) for number in hashes)
-    wrong = sum(known.might_contain(command_hash(KEY, f"d{number}")) for number in range(5000))
+    wrong = sum(known.might_contain(command_hash(MODULUS, KEY, f"d{number}")) for number in range(5000))
     assert wrong < 5000 * 0.03
 
 
@@ -246,7 +247,18 @@ def test_pending_entries_are_stored_as_they_always_were() -> None:
 
 
 def test_hashes_and_checksums_are_what_they_always_were() -> None:
-    assert command_hash(KEY, "c1") == 4174564368422548245
+    assert command_hash(MODULUS, KEY, "c1") == 832233646217718671
     assert content_checksum(3, b"state") == 3828590635
     assert chained(b"turns", 7) == 1102505789
     assert chained(b"more", chained(b"turns", 7)) == chained(b"turnsmore", 7)
+
+
+def test_the_modulus_is_a_prime_of_its_own() -> None:
+    below_200 = [number for number in range(200) if is_prime(number)]
+    assert below_200 == [number for number in range(2, 200) if all(number % smaller for smaller in range(2, number))]
+    assert is_prime(MODULUS)
+    assert is_prime((1 << 61) - 1)
+    assert not any(is_prime(number) for number in (561, 3215031751, 3825123056546413051, 1000003 * 1000033))
+    made = {make_modulus() for _ in range(10)}
+    assert len(made) == 10
+    assert all(number.bit_length() == MODULUS_BITS and is_prime(number) for number in made)

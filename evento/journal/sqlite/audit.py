@@ -13,10 +13,10 @@ import msgspec
 
 from evento.errors import JournalCorrupt
 from evento.journal.sqlite.connection import SqlValue, connect_reader, load_queries, one, translated
+from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.layout import (
     StoredRun,
     chained,
-    command_hash,
     content_checksum,
     decode_pending,
     decode_run,
@@ -76,6 +76,7 @@ class _Audit:
     def _log(self) -> Iterator[str]:
         """Every row against its checksum, and against the row before it."""
         chain = last = 0
+        modulus = one(self._connection, self._queries["hash_modulus"])
         for row in self._rows("audit_runs", (-1,)):
             position, content, kept = row[0], row[7], row[10]
             if position != last + 1:
@@ -83,7 +84,7 @@ class _Audit:
             if chained(content, chain) != kept:
                 yield f"the row at position {position} contradicts its checksum, or does not follow the row before it"
             else:
-                yield from _row_differences(row)
+                yield from _row_differences(row, modulus)
             chain, last = kept, position
         indexed = one(self._connection, self._queries["indexed_position"])
         if indexed != last:
@@ -161,7 +162,7 @@ class _Audit:
                 yield f"catalog version {version} contradicts its checksum"
 
 
-def _row_differences(row: tuple[Any, ...]) -> Iterator[str]:
+def _row_differences(row: tuple[Any, ...], modulus: int) -> Iterator[str]:
     """The columns against what they repeat."""
     position, instance, name, before, events, hashed, more, content, state, state_checksum, _ = row
     if state is not None and state_checksum != content_checksum(instance, state):
@@ -181,7 +182,7 @@ def _row_differences(row: tuple[Any, ...]) -> Iterator[str]:
         stored.state_checksum,
     ):
         yield f"the columns of the row at position {position} contradict its content"
-    if [hashed, *others] != [command_hash(turn.command.key, turn.command.id) for turn in stored.turns]:
+    if [hashed, *others] != [command_hash(modulus, turn.command.key, turn.command.id) for turn in stored.turns]:
         yield f"the hashes in the row at position {position} are not those of its Commands"
     yield from _turn_differences(stored, name)
 

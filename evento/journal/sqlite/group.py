@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from evento.journal.sqlite.layout import chained, command_hash, content_checksum, encode, encode_run, is_inline, name_of
+from evento.journal.sqlite.hashing import command_hash
+from evento.journal.sqlite.layout import chained, content_checksum, encode, encode_run, is_inline, name_of
 from evento.journal.sqlite.tail import Generation, Head, RowValue
 from evento.model.command import State, Turn
 from evento.model.keys import EntityKey
@@ -26,11 +27,12 @@ class Ends(Struct, frozen=True, gc=False):
 class Group:
     """Transitions that become durable by one commit."""
 
-    def __init__(self, ends: Ends, heads: dict[EntityKey, Head]) -> None:
+    def __init__(self, ends: Ends, heads: dict[EntityKey, Head], modulus: int) -> None:
         """Begin where the log ends; `heads` must know every instance that exists and is named by a transition."""
         self.ends = ends
         self.rows: list[RowValue] = []
         self._heads = heads
+        self._modulus = modulus
         self._bytes = 0
         self._direct: dict[EntityKey, tuple[int, int, bytes | None]] = {}
         self._pending: dict[int, bytes | None] = {}
@@ -75,7 +77,7 @@ class Group:
         rows: list[RowValue] = []
         direct: dict[EntityKey, tuple[int, int, bytes | None]] = {}
         position, chain, instances = self.ends.position, self.ends.chain, self.ends.instance
-        size = 0
+        modulus, size = self._modulus, 0
         for run in runs:
             key, before, turns, state = run.key, run.before, run.turns, run.state
             head = heads.get(key) or known.get(key)
@@ -102,8 +104,8 @@ class Group:
             content, of_inline, checksum = encode_run(position, number, before, turns, inline)
             chain = chained(content, chain)
             size += 0 if of_inline is None else len(of_inline)
-            more = None if len(turns) == 1 else _more_hashes(key, turns)
-            hashed = command_hash(key, turns[0].command.id)
+            more = None if len(turns) == 1 else self._hashes(key, turns[1:])
+            hashed = command_hash(modulus, key, turns[0].command.id)
             rows += (position, number, name, before, events, hashed, more, content, of_inline, checksum, chain)
         self.ends = Ends(position, chain, instances)
         self.rows += rows
@@ -118,6 +120,5 @@ class Group:
             self._direct[key] = (head.number, state.version, None if state.payload is None else content)
             self._heads[key] = Head(number=head.number, version=head.version, state=state if is_inline(state) else None)
 
-
-def _more_hashes(key: EntityKey, turns: Sequence[Turn]) -> str:
-    return msgspec.json.encode([command_hash(key, turn.command.id) for turn in turns[1:]]).decode()
+    def _hashes(self, key: EntityKey, turns: Sequence[Turn]) -> str:
+        return msgspec.json.encode([command_hash(self._modulus, key, turn.command.id) for turn in turns]).decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from evento.errors import JournalBusy, JournalError
 from evento.journal.base import CommandRef, History, InstanceEntry, Journal, Partition, TurnEntry
 from evento.journal.sqlite.audit import audit
-from evento.journal.sqlite.layout import command_hash
+from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.reader import Reader
 from evento.journal.sqlite.store import Store
 from evento.journal.sqlite.writer import Writer
@@ -125,10 +125,10 @@ class SqlitePartition:
 
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         """Return the turns of those Commands that are finished; without a read if no filter knows any of them."""
-        might_contain = self._store.filter.might_contain
+        might_contain, modulus = self._store.filter.might_contain, self._store.modulus
         wanted = {}
         for ref in refs:
-            number = command_hash(ref.key, ref.command_id)
+            number = command_hash(modulus, ref.key, ref.command_id)
             if might_contain(number):
                 wanted[ref] = number
         if not wanted:
@@ -159,7 +159,7 @@ class SqliteHistory:
 
     async def read_turn(self, ref: CommandRef) -> Turn | None:
         """Return the finished turn of one Command, or None."""
-        wanted = {ref: command_hash(ref.key, ref.command_id)}
+        wanted = {ref: command_hash(self._store.modulus, ref.key, ref.command_id)}
         found = await self._reader.call(partial(self._reader.turns, self._store.tail.view, wanted))
         return found.get(ref)
 

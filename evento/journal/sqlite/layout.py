@@ -6,7 +6,6 @@ A row's checksum goes on from the row before, so that a lost or moved row is fou
 It knows no SQL.
 """
 
-from hashlib import blake2b
 from zlib import crc32
 
 import msgspec
@@ -16,7 +15,6 @@ from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 
 STATE_INLINE_BYTES_MAX = 4096  # a bigger state is not repeated in the log with every run
-_HASH_MASK = (1 << 63) - 1
 _ARRAY_32 = b"\xdd"  # MessagePack: an array with its length in the next four bytes
 
 
@@ -92,12 +90,6 @@ def decode_pending(number: int, content: bytes) -> Pending:
     if pending.number != number:
         raise JournalCorrupt(f"pending entry {number} is that of number {pending.number}", number=number)
     return pending
-
-
-def command_hash(key: EntityKey, command_id: str) -> int:
-    """Return the hash under which a Command is found: 63 bits, the same for ever and on every machine."""
-    text = f"{key[0]}/{key[1]}/{key[2]}\n{command_id}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & _HASH_MASK
 
 
 def content_checksum(number: int, content: bytes | memoryview) -> int:

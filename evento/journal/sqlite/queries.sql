@@ -51,6 +51,18 @@ SELECT coalesce(max(number), 0) FROM instance
 -- Up to where the log is indexed.
 SELECT value FROM meta WHERE name = 'indexed_position'
 
+-- name: hash_modulus
+-- The prime that this file's hashes are made with.
+SELECT value FROM meta WHERE name = 'hash_modulus'
+
+-- name: put_hash_modulus
+-- Keep it, once.
+INSERT OR IGNORE INTO meta (name, value) VALUES ('hash_modulus', ?)
+
+-- name: last_hash
+-- The last row's first hash, and its content.
+SELECT hash, turns FROM run ORDER BY position DESC LIMIT 1
+
 -- name: index_commands
 -- Index the Commands of the rows in (?1, ?2], in the index's order.
 INSERT OR IGNORE INTO command_index (segment, hash, position)
@@ -114,12 +126,14 @@ WITH RECURSIVE s(segment) AS (SELECT 0 UNION ALL SELECT segment + 1 FROM s WHERE
 SELECT json_group_array(json_array(segment, before)) FROM b WHERE before IS NOT NULL
 
 -- name: stream_positions
--- Rows of instance ?2 in segment ?1, from the one that holds version ?3 + 1, at most ?4.
+-- Rows of instance ?1 in segments ?2 to ?3, from the one that holds version ?4 + 1, at most ?5; without a sorter, for both loops run
+-- in order.
+WITH RECURSIVE s(segment) AS (SELECT ?2 UNION ALL SELECT segment + 1 FROM s WHERE segment < ?3)
 SELECT json_group_array(position) FROM (
-    SELECT position FROM run_index
-    WHERE segment = ?1 AND instance = ?2 AND before >= coalesce((SELECT before FROM run_index
-        WHERE segment = ?1 AND instance = ?2 AND before <= ?3 ORDER BY before DESC LIMIT 1), ?3)
-    ORDER BY before LIMIT ?4)
+    SELECT x.position FROM s CROSS JOIN run_index AS x ON x.segment = s.segment AND x.instance = ?1
+        AND x.before >= coalesce((SELECT before FROM run_index
+            WHERE segment = ?2 AND instance = ?1 AND before <= ?4 ORDER BY before DESC LIMIT 1), ?4)
+    LIMIT ?5)
 
 -- name: feed_page
 -- At most ?3 rows in (?1, ?2], joined, unless they are big: how many, the last position, their size, the chain's value before the

@@ -175,21 +175,22 @@ class Reader:
 
     def _stream_rows(self, view: View, number: int, after: int, limit: int) -> Iterator[StoredRun]:
         places = [place for generation in reversed(view.unindexed) for place in generation.stream(number)]
-        last = 0
-        for positions in self._indexed(view, number, after, limit):
-            last = positions[-1] if positions else last
-            yield from self._rows(positions)
-        first = max(0, bisect_right(places, after, key=lambda place: place[0]) - 1)
-        recent = [position for _, position in places[first:] if position > last]
-        yield from self._rows(recent[:limit])
+        indexed = self._indexed(view, number, after, limit)
+        yield from self._rows(indexed)
+        if len(indexed) < limit:
+            last = indexed[-1] if indexed else 0
+            first = max(0, bisect_right(places, after, key=lambda place: place[0]) - 1)
+            recent = [position for _, position in places[first:] if position > last]
+            yield from self._rows(recent[:limit])
 
-    def _indexed(self, view: View, number: int, after: int, limit: int) -> Iterator[list[int]]:
-        values = (number, view.published >> SEGMENT_BITS)
-        text = cast("str", one(self._connection, self._queries["stream_segments"], values))
-        segments = msgspec.json.decode(text, type=list[tuple[int, int]])
-        first = max(0, bisect_right(segments, after, key=lambda segment: segment[1]) - 1)
-        for segment, _ in segments[first:]:
-            yield numbers(self._connection, self._queries["stream_positions"], (segment, number, after, limit))
+    def _indexed(self, view: View, number: int, after: int, limit: int) -> list[int]:
+        first, last = 0, view.published >> SEGMENT_BITS
+        if after:
+            text = cast("str", one(self._connection, self._queries["stream_segments"], (number, last)))
+            segments = msgspec.json.decode(text, type=list[tuple[int, int]])
+            place = bisect_right(segments, after, key=lambda segment: segment[1]) - 1
+            first = segments[max(0, place)][0] if segments else last
+        return sorted(numbers(self._connection, self._queries["stream_positions"], (number, first, last, after, limit)))
 
 
 def _attempt(function: Callable[[], object]) -> object:

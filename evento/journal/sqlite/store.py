@@ -13,8 +13,9 @@ from evento.errors import JournalCorrupt
 from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, connect_writer, load_queries, one
 from evento.journal.sqlite.filters import CommandFilter
 from evento.journal.sqlite.group import Ends, Group
+from evento.journal.sqlite.hashing import command_hash, make_modulus
 from evento.journal.sqlite.indexing import Rounds, index_chunk
-from evento.journal.sqlite.layout import content_checksum
+from evento.journal.sqlite.layout import content_checksum, decode_run
 from evento.journal.sqlite.rows import find_heads
 from evento.journal.sqlite.tail import Head, Tail
 from evento.model.keys import EntityKey
@@ -34,6 +35,7 @@ class Store:
         self._put_instances = ChunkedInsert(self._queries["put_instance"])
         self._put_pending = ChunkedInsert(self._queries["put_pending"])
         try:
+            self.modulus = self._known_modulus()
             self._ends = self._recover()
             self.tail = Tail(self._ends.position)
             self.filter = self._filled_filter()
@@ -47,7 +49,7 @@ class Store:
 
         Raises apsw.Error: then use it no more.
         """
-        group = Group(self._ends, self._heads(transitions))
+        group = Group(self._ends, self._heads(transitions), self.modulus)
         results = [_added(group, transition) for transition in transitions]
         if not group.is_empty():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -80,6 +82,21 @@ class Store:
         while index_chunk(self._connection, self._queries, position) < position:
             pass
         return Ends(position=position, chain=chain, instance=one(self._connection, self._queries["last_instance"]))
+
+    def _known_modulus(self) -> int:
+        """Return the modulus of this file's hashes, made if there is none. With a wrong one no Command would be known again."""
+        row = self._connection.execute(self._queries["hash_modulus"]).fetchone()
+        last = self._connection.execute(self._queries["last_hash"]).fetchone()
+        if last is None:
+            modulus = row[0] if row else make_modulus()
+            self._connection.execute(self._queries["put_hash_modulus"], (modulus,))
+            return int(modulus)
+        command = decode_run(last[1]).turns[0].command
+        if row is None or row[0] <= 0 or command_hash(row[0], command.key, command.id) != last[0]:
+            raise JournalCorrupt(
+                "the hash of the last Command is not that of its id: the file's modulus, or its last row, is damaged"
+            )
+        return int(row[0])
 
     def _filled_filter(self) -> CommandFilter:
         known = CommandFilter()
