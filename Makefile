@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEEDS ?= 10000
+KILLS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench simulation go-example
+.PHONY: help demo test check lint format lock bench simulation kill go-example
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +39,9 @@ go-example: $(READY)  ## build the bank's Savings function in Go
 
 simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… says how many
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2
+
+kill: $(READY)  ## kill -9 of platform and functions, $(KILLS) times (KILLS=500)
+	@EVENTO_KILLS=$(KILLS) $(BIN)/pytest tests/faults/test_kill.py -s
 
 bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
 	@$(BIN)/python bench/run.py
