@@ -40,7 +40,7 @@ go-example: $(READY)  ## build the bank's Savings function in Go
 simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… says how many
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2
 
-kill: $(READY)  ## kill -9 of platform and functions, $(KILLS) times (KILLS=500)
+kill: $(READY)  ## kill -9 of platform and functions in the middle of work, 500 times; KILLS=… says how many
 	@EVENTO_KILLS=$(KILLS) $(BIN)/pytest tests/faults/test_kill.py -s
 
 bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
