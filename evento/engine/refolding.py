@@ -12,7 +12,6 @@ from zlib import crc32
 from msgspec import Struct
 
 from evento.engine.callers import Callers
-from evento.engine.folding import turn_items
 from evento.errors import FunctionError, PayloadRefused
 from evento.functions.base import InstanceCall, InstanceReply, Item, Operation
 from evento.journal.base import History, TurnEntry
@@ -92,6 +91,20 @@ class Refolding:
         return await self._history.read_feed(partition, after=after, limit=_FEED_TURNS)
 
 
+class _Run:
+    """The events of one instance in one part of the feed, as items for apply; `schemas` are those in force, by event type."""
+
+    __slots__ = ("items", "schemas", "version")
+
+    def __init__(self, version: int, schemas: Mapping[str, int]) -> None:
+        self.version = version
+        self.schemas = schemas
+        self.items: list[Item] = []
+
+
+_LEFT_OUT = _Run(0, {})
+
+
 class _Slice:
     """The folds of one slice on their way."""
 
@@ -102,36 +115,47 @@ class _Slice:
         self._number = number
         self._slices = slices
         self._folds: dict[EntityKey, Fold] = {}
-        self._items: dict[EntityKey, list[Item]] = {}
+        self._runs: dict[EntityKey, _Run] = {}
         self._broken: dict[EntityKey, str] = {}
         self._revisions: dict[EntityName, str] = {}
         self._bytes = 0
 
     def add(self, entries: Sequence[TurnEntry]) -> None:
         """Take in the events of turns, those that belong to this slice."""
-        items_of, specs = self._items, self._specs
         for entry in entries:
             turn = entry.turn
             key = turn.command.key
-            spec = specs.get((key.namespace, key.entity))
-            if spec is None or not turn.events or key in self._broken or not self._is_mine(key):
+            place = self._runs.get(key)
+            if place is None:
+                place = self._begin(key)
+            if place is _LEFT_OUT or not turn.events:
                 continue
-            items = items_of.get(key)
-            if items is None:
-                items = items_of[key] = []
-            fold = self._folds.get(key)
-            version = len(items) + (fold[0] if fold else 0)
-            if turn.before != version:
-                self._broken[key] = f"after version {version} comes version {turn.before + 1}"
+            if turn.before != place.version:
+                self._runs[key] = _LEFT_OUT
+                self._broken[key] = f"after version {place.version} comes version {turn.before + 1}"
                 continue
-            items.extend(turn_items(self._catalog, spec, turn))
+            place.version += len(turn.events)
+            for event in turn.events:
+                payload, current = event.payload, place.schemas[event.type]
+                if event.schema_id != current:
+                    payload = self._catalog.resolver(event.schema_id, current)(payload)
+                place.items.append(Item(event.type, payload, turn.time_us, turn.command.id))
 
-    def _is_mine(self, key: EntityKey) -> bool:
-        return self._slices == 1 or crc32(key.id.encode()) % self._slices == self._number
+    def _begin(self, key: EntityKey) -> _Run:
+        """Begin an instance's run in this part of the feed, or leave it out: of another slice or Entity, or broken."""
+        spec = self._specs.get((key.namespace, key.entity))
+        mine = self._slices == 1 or crc32(key.id.encode()) % self._slices == self._number
+        if spec is None or not mine or key in self._broken:
+            self._runs[key] = _LEFT_OUT
+            return _LEFT_OUT
+        version = self._folds[key][0] if key in self._folds else 0
+        run = self._runs[key] = _Run(version, {name: event.schema_id for name, event in spec.events.items()})
+        return run
 
     async def advance(self) -> Exception | None:
         """Fold what was taken in. Returns what went wrong instead of raising it: the next part is being read meanwhile."""
-        items, self._items = self._items, {}
+        items = {key: run.items for key, run in self._runs.items() if run.items}
+        self._runs = {}
         room = asyncio.Semaphore(_CALLS)
         errors: list[Exception] = []
         async with asyncio.TaskGroup() as tasks:

@@ -16,6 +16,7 @@ from evento.model.command import Failure
 from evento.model.limits import EVENT_BYTES_MAX, EVENTS_PER_COMMAND_MAX, STATE_BYTES_MAX
 from evento.protocol.envelope import CALL, REPLY, EnvelopeError, decode, encode
 
+_APPLY = Operation.APPLY
 RESPONSE_BYTES_MAX = 16 * 1024 * 1024  # of any answer, whatever the call
 _RESPONSE_BYTES_BASE = 64 * 1024
 _REVISION_CHARS_MAX = 200
@@ -27,6 +28,7 @@ def encode_call(operation: Operation, namespace: str, entity: str, calls: Sequen
     """Return the body of one call."""
     items: list[Item] = list(chain.from_iterable([call.items for call in calls]))
     types = {name: index for index, name in enumerate(dict.fromkeys([item.type for item in items]))}
+    told = [] if operation is _APPLY else items  # a state is made of events only: apply hears nothing else
     columns = {
         "operation": operation.value,
         "namespace": namespace,
@@ -38,9 +40,9 @@ def encode_call(operation: Operation, namespace: str, entity: str, calls: Sequen
         "counts": [len(call.items) for call in calls],
         "item_types": [types[item.type] for item in items],
         "payloads": [item.payload for item in items],
-        "times": [item.time_us for item in items],
-        "command_ids": [item.command_id for item in items],
-        "contexts": [None if item.context is None else asdict(item.context) for item in items],
+        "times": [item.time_us for item in told],
+        "command_ids": [item.command_id for item in told],
+        "contexts": [None if item.context is None else asdict(item.context) for item in told],
     }
     return encode(CALL, columns)
 

@@ -231,8 +231,11 @@ def split(call: dict[str, Any]) -> list[Instance]:
     size, items, counts, types = len(call["ids"]), len(call["payloads"]), call["counts"], call["item_types"]
     if not size == len(call["versions"]) == len(call["states"]) == len(counts):
         raise MalformedCall("ids, versions, states and counts must have one element per instance")
-    if not items == len(types) == len(call["times"]) == len(call["command_ids"]) == len(call["contexts"]):
-        raise MalformedCall("item_types, payloads, times, command_ids and contexts must have one element per item")
+    if items != len(types):
+        raise MalformedCall("item_types and payloads must have one element per item")
+    told = 0 if call["operation"] == "apply" else items
+    if not told == len(call["times"]) == len(call["command_ids"]) == len(call["contexts"]):
+        raise MalformedCall("times, command_ids and contexts must have one element per item, and none for apply")
     if min(counts, default=0) < 0 or min(call["versions"], default=0) < 0:
         raise MalformedCall("counts and versions must not be negative")
     if sum(counts) != items:

@@ -143,9 +143,9 @@ def _call(entity: Entity, operation: str, version: int, state: bytes, items: lis
         "counts": [len(items)],
         "item_types": [names.index(name) for name in types],
         "payloads": list(payloads),
-        "command_ids": list(command_ids),
-        "times": list(times),
-        "contexts": list(contexts),
+        "command_ids": [] if operation == "apply" else list(command_ids),
+        "times": [] if operation == "apply" else list(times),
+        "contexts": [] if operation == "apply" else list(contexts),
     }
     waits = any(command.is_async for command in entity.commands.values())
     first, second = (asyncio.run(work) if waits else _finish(work) for work in (EntityCalls(entity).answer(call) for _ in range(2)))

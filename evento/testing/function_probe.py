@@ -155,6 +155,7 @@ def columns(subject: Subject, operation: str, works: Sequence[Work]) -> dict[str
     """Return the call for these works."""
     items = [item for work in works for item in work.items]
     types = list(dict.fromkeys(item.type for item in items))
+    told = 0 if operation == "apply" else len(items)
     return {
         "operation": operation,
         "namespace": subject.namespace,
@@ -166,9 +167,9 @@ def columns(subject: Subject, operation: str, works: Sequence[Work]) -> dict[str
         "counts": [len(work.items) for work in works],
         "item_types": [types.index(item.type) for item in items],
         "payloads": [item.payload for item in items],
-        "times": [TIME_US] * len(items),
-        "command_ids": ["kit"] * len(items),
-        "contexts": [None] * len(items),
+        "times": [TIME_US] * told,
+        "command_ids": ["kit"] * told,
+        "contexts": [None] * told,
     }
 
 

@@ -144,9 +144,13 @@ func (c call) fits() bool {
 			return false
 		}
 	}
+	commands := items
+	if c.Operation == "apply" {
+		commands = 0
+	}
 	return len(c.Versions) == instances && len(c.States) == instances && len(c.Counts) == instances &&
-		len(c.ItemTypes) == items && len(c.Payloads) == items && len(c.Times) == items &&
-		len(c.CommandIDs) == items && len(c.Contexts) == items
+		len(c.ItemTypes) == items && len(c.Payloads) == items &&
+		len(c.Times) == commands && len(c.CommandIDs) == commands && len(c.Contexts) == commands
 }
 
 func serveWork(w http.ResponseWriter, request *http.Request) {

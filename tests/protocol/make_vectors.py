@@ -24,6 +24,7 @@ def call(operation, *works):
     """One call; each work is (id, version, state or None, [(value or (type, bytes)), ...])."""
     items = [item if isinstance(item, tuple) else (type(item).__name__, payload(item)) for work in works for item in work[3]]
     types = list(dict.fromkeys(name for name, _ in items))
+    told = 0 if operation == "apply" else len(items)
     return {
         "operation": operation,
         "namespace": "demo",
@@ -35,9 +36,9 @@ def call(operation, *works):
         "counts": [len(work[3]) for work in works],
         "item_types": [types.index(name) for name, _ in items],
         "payloads": [data for _, data in items],
-        "times": [TIME_US + number for number in range(len(items))],
-        "command_ids": [f"c{number + 1}" for number in range(len(items))],
-        "contexts": [None] * len(items),
+        "times": [TIME_US + number for number in range(told)],
+        "command_ids": [f"c{number + 1}" for number in range(told)],
+        "contexts": [None] * told,
     }
 
 

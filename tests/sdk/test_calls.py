@@ -65,6 +65,7 @@ def answer(namespace, operation, works):
     (entity,) = namespace.entities.values()
     items = [item for work in works for item in work[2]]
     types = list(dict.fromkeys(name for name, _ in items))
+    told = 0 if operation == "apply" else len(items)
     call = {
         "operation": operation,
         "namespace": namespace.name,
@@ -76,9 +77,9 @@ def answer(namespace, operation, works):
         "counts": [len(work[2]) for work in works],
         "item_types": [types.index(name) for name, _ in items],
         "payloads": [payload for _, payload in items],
-        "times": [1_700_000_000_000_000] * len(items),
-        "command_ids": [f"c{number}" for number in range(len(items))],
-        "contexts": [None] * len(items),
+        "times": [1_700_000_000_000_000] * told,
+        "command_ids": [f"c{number}" for number in range(told)],
+        "contexts": [None] * told,
     }
     reply = asyncio.run(EntityCalls(entity).answer(decode(CALL, encode(CALL, call))))
     return decode(REPLY, encode(REPLY, {"revision": "", **reply}))
