@@ -23,6 +23,7 @@ from tests.faults.shop import POISON, Shop
 Json = dict[str, Any]
 ACCOUNTS = [f"account-{number}" for number in range(400)]
 SINGLE_CLIENTS = 32
+DEADLINE_S = 10.0  # with a stream that would never end by itself
 STREAM_IN_FLIGHT = 100  # few, so that the history to be judged stays short
 STUBBORN = "import signal, subprocess; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '3600']); time.sleep(3600)"
 
@@ -138,8 +139,10 @@ async def test_sigterm_under_load_loses_nothing_told_and_executes_nothing_refuse
         loading = asyncio.create_task(load.run())
         await asyncio.sleep(1)
         node.terminate()
+        terminated = time.monotonic()
         await loading
         assert await asyncio.to_thread(node.wait) == 0
+        assert time.monotonic() - terminated < DEADLINE_S
         assert load.statuses <= {200, 503}, load.statuses
         assert load.history.finished > 500
 
