@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import re
 from pathlib import Path
 
@@ -259,6 +260,19 @@ def test_the_modulus_is_a_prime_of_its_own() -> None:
     assert is_prime(MODULUS)
     assert is_prime((1 << 61) - 1)
     assert not any(is_prime(number) for number in (561, 3215031751, 3825123056546413051, 1000003 * 1000033))
-    made = {make_modulus() for _ in range(10)}
+    chance = random.Random(3)
+    made = {make_modulus(lambda: chance.getrandbits(64) - (1 << 63)) for _ in range(10)}
     assert len(made) == 10
     assert all(number.bit_length() == MODULUS_BITS and is_prime(number) for number in made)
+
+
+async def test_every_file_has_a_modulus_of_its_own_for_ever(tmp_path: Path) -> None:
+    seen = []
+    for name in ("a", "b", "a"):
+        async with open_sqlite(tmp_path / name / "evento.db"):
+            pass
+        reader = connect_reader(tmp_path / name / "evento.db")
+        seen.append(connection.one(reader, load_queries()["hash_modulus"]))
+        reader.close()
+    assert all(is_prime(number) for number in seen)
+    assert seen[0] == seen[2] != seen[1]

@@ -4,7 +4,7 @@ It costs a quarter of a cryptographic hash, and is paid twice for every Command.
 Commands whose hashes are equal; two that are by chance are told apart by their rows. Knows no SQL.
 """
 
-from secrets import randbits
+from collections.abc import Callable
 
 from evento.model.keys import EntityKey
 
@@ -17,10 +17,10 @@ def command_hash(modulus: int, key: EntityKey, command_id: str) -> int:
     return int.from_bytes(f"{key[0]}/{key[1]}/{key[2]}\n{command_id}".encode(), "little") % modulus
 
 
-def make_modulus() -> int:
-    """Return a random prime of 60 bits."""
+def make_modulus(draw: Callable[[], int]) -> int:
+    """Return a random prime of 60 bits; `draw` gives random numbers of 64 bits that nobody can foresee."""
     while True:
-        number = randbits(MODULUS_BITS) | 1 << (MODULUS_BITS - 1) | 1
+        number = draw() & (1 << MODULUS_BITS) - 1 | 1 << (MODULUS_BITS - 1) | 1
         if is_prime(number):
             return number
 

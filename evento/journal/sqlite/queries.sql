@@ -55,6 +55,10 @@ SELECT value FROM meta WHERE name = 'indexed_position'
 -- The prime that this file's hashes are made with.
 SELECT value FROM meta WHERE name = 'hash_modulus'
 
+-- name: draw
+-- A random number of 64 bits; SQLite's generator is seeded by the operating system.
+SELECT random()
+
 -- name: put_hash_modulus
 -- Keep it, once.
 INSERT OR IGNORE INTO meta (name, value) VALUES ('hash_modulus', ?)

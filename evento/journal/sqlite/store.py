@@ -88,7 +88,7 @@ class Store:
         row = self._connection.execute(self._queries["hash_modulus"]).fetchone()
         last = self._connection.execute(self._queries["last_hash"]).fetchone()
         if last is None:
-            modulus = row[0] if row else make_modulus()
+            modulus = row[0] if row else make_modulus(lambda: int(one(self._connection, self._queries["draw"])))
             self._connection.execute(self._queries["put_hash_modulus"], (modulus,))
             return int(modulus)
         command = decode_run(last[1]).turns[0].command
