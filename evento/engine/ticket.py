@@ -29,6 +29,7 @@ class Ticket(Work):
     """
 
     checked = False  # the journal was asked whether this Command is finished already
+    to_store = False  # about to be put among the pending
     storing = False  # on its way into the journal's pending table
     settled = False  # its turn is over and on its way into the journal, or there already
     in_inbox = False  # counts against the bound on what is in memory alone

@@ -9,7 +9,7 @@ that follow.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, takewhile
 
 from msgspec import Struct
 
@@ -107,6 +107,8 @@ class Worker:
             self._abandon()
 
     def _start_work(self, tasks: asyncio.TaskGroup) -> None:
+        if self._execution is None:
+            return  # what is pending waits for the catalog
         if self._to_store:
             tickets, self._to_store = self._to_store, []
             tasks.create_task(self._store(tickets))
@@ -237,15 +239,22 @@ class Worker:
             ticket.due_us = None
         instance = self._queues.push(ticket)
         if instance.timer is not None and not ticket.stored:
-            self._schedule_storing(ticket)  # it waits behind a retry: what may wait long must not live in memory alone
+            self._store_queue(instance)  # what may wait long must not live in memory alone
 
     def _due(self, ticket: Ticket) -> None:
         if self._unfinished.get((ticket.command.key, ticket.command.id)) is ticket and ticket.due_us is not None:
             self._line_up(ticket)
 
     # ------------------------------------------------------------ storing what cannot be finished now
+    def _store_queue(self, instance: Instance) -> None:
+        """Store all of a waiting queue: were one durable before those ahead of it, it would overtake them after a crash."""
+        unstored = list(takewhile(lambda ticket: not (ticket.stored or ticket.to_store), reversed(instance.queue)))
+        for ticket in reversed(unstored):
+            self._schedule_storing(ticket)
+
     def _schedule_storing(self, ticket: Ticket) -> None:
-        if not ticket.stored and not ticket.settled:
+        if not (ticket.stored or ticket.to_store or ticket.settled):
+            ticket.to_store = True
             self._to_store.append(ticket)
             self._wake.set()
 
@@ -261,6 +270,7 @@ class Worker:
         # From here to the append nothing is awaited: a settlement sees either no entry at all, or one that is ahead of it.
         for ticket in tickets:
             ticket.stored = ticket.storing = True
+            ticket.to_store = False
         await self._commit(Transition(pending=tuple(pending_of(ticket) for ticket in tickets)))
         for ticket in tickets:
             ticket.storing = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from evento.errors import InvalidFunctionResult
+from evento.errors import FunctionUnavailable, InvalidFunctionResult
 from evento.functions.base import FunctionEvent, InstanceCall, InstanceReply, Item, Operation, Reply
 from evento.model.command import Failure
 from evento.model.limits import EVENT_BYTES_MAX, EVENTS_PER_COMMAND_MAX, STATE_BYTES_MAX
@@ -106,7 +106,8 @@ def _failures(
         if index in failures or done[index] == len(calls[index].items):
             raise _invalid(f"`failures` names instance {index} {'twice' if index in failures else 'although it is finished'}")
         code, message = failure["code"][:_FAILURE_CODE_CHARS_MAX], failure["message"][:_FAILURE_MESSAGE_CHARS_MAX]
-        failures[index] = Failure(code, message, function)
+        # Only the platform knows that a function was not asked; a function that answers cannot say so.
+        failures[index] = Failure("handler-failed" if code == FunctionUnavailable.code else code, message, function)
     unfinished = [index for index, call in enumerate(calls) if done[index] < len(call.items)]
     if len(unfinished) != len(failures):
         missing = next(index for index in unfinished if index not in failures)

@@ -22,7 +22,6 @@ LINES = [bank.command("anna", "ReceiveDeposit", {"amount": f"{number}.00"}, f"li
 PAUSE_S = 0.8
 
 
-@pytest.mark.xfail(reason="what arrives behind a blocked head is made durable before it", strict=False)
 async def test_what_was_made_durable_behind_a_command_that_was_not_does_not_overtake_it(tmp_path: Path) -> None:
     shop, history = Shop(tmp_path / "shop"), History()
     with Node(tmp_path) as node:

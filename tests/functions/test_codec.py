@@ -54,6 +54,15 @@ def test_a_reply_gives_each_instance_its_own() -> None:
     assert (second.state, second.failure) == (b"y", None)
 
 
+def test_a_function_cannot_say_that_it_was_not_asked() -> None:
+    body = reply_body(
+        done=[0, 0], states=[b"", b""], counts=[], event_types=[], payloads=[],
+        failures=[{"instance": n, "code": "function-unavailable", "message": "m"} for n in (0, 1)],
+    )  # fmt: skip
+    replies = decode_reply(TURN, TWO, body, "bank/f").instances
+    assert [reply.failure.code for reply in replies if reply.failure] == ["handler-failed", "handler-failed"]
+
+
 def test_an_instance_without_a_finished_item_has_no_state() -> None:
     body = reply_body(
         done=[0], states=[b""], counts=[], event_types=[], payloads=[], failures=[{"instance": 0, "code": "c", "message": "m"}]
