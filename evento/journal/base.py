@@ -21,7 +21,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from evento.model.command import Pending, State, Turn
+from evento.model.command import Event, Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Transition
 
@@ -38,6 +38,15 @@ class TurnEntry(Struct, frozen=True, gc=False):
 
     position: int
     turn: Turn
+
+
+class EventsEntry(Struct, frozen=True, gc=False):
+    """A turn as those see it who only fold: its instance, the version before it, its events."""
+
+    position: int
+    key: EntityKey
+    before: int
+    events: tuple[Event, ...]
 
 
 class InstanceEntry(Struct, frozen=True, gc=False):
@@ -99,6 +108,10 @@ class History(Protocol):
     async def read_feed(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[TurnEntry]:
         """Return turns (also those without events) of one partition's instances in the order of their commits, from positions above
         `after`. All turns of one position come together; about `limit` of them."""
+        ...
+
+    async def read_events(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[EventsEntry]:
+        """Return the turns that `read_feed` returns, those without events too, but only what a fold needs of them: much cheaper."""
         ...
 
     async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:

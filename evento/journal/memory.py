@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from evento.errors import JournalBusy, JournalError
-from evento.journal.base import CommandRef, History, InstanceEntry, Partition, TurnEntry
+from evento.journal.base import CommandRef, EventsEntry, History, InstanceEntry, Partition, TurnEntry
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Run, Transition
@@ -165,6 +165,11 @@ class MemoryHistory:
                 break
             entries.append(TurnEntry(position=position, turn=turn))
         return entries
+
+    async def read_events(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[EventsEntry]:
+        """Return what a fold needs of the turns that `read_feed` returns."""
+        entries = await self.read_feed(partition, after=after, limit=limit)
+        return [EventsEntry(entry.position, entry.turn.command.key, entry.turn.before, entry.turn.events) for entry in entries]
 
     async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
         """Return instances of one Entity by id."""

@@ -105,6 +105,18 @@ class ReadingContract(OpenedStore):
             for limit in (1, 7, 1000):
                 assert [(entry.turn.command.key, entry.turn.command.id) for entry in await whole_feed(journal, limit)] == expected
 
+    async def test_the_events_are_those_of_the_feed(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = keys(journal, 20)
+            for before in range(3):
+                await appended(partition, *(run(key, before, f"c{before}") for key in made))
+            for limit in (1, 7, 1000):
+                feed = await journal.history.read_feed(PARTITION, after=1, limit=limit)
+                events = await journal.history.read_events(PARTITION, after=1, limit=limit)
+                assert [(item.position, item.key, item.before, item.events) for item in events] == [
+                    (entry.position, entry.turn.command.key, entry.turn.before, entry.turn.events) for entry in feed
+                ]
+
     async def test_reading_on_after_any_page_of_the_feed_neither_loses_nor_doubles_a_turn(self, open_journal: OpenJournal) -> None:
         async with self.owned(open_journal) as (journal, partition):
             first, second = keys(journal, 2)

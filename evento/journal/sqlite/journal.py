@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from evento.errors import JournalBusy, JournalError
-from evento.journal.base import CommandRef, History, InstanceEntry, Journal, Partition, TurnEntry
+from evento.journal.base import CommandRef, EventsEntry, History, InstanceEntry, Journal, Partition, TurnEntry
 from evento.journal.sqlite.audit import audit
 from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.reader import Reader
@@ -166,6 +166,10 @@ class SqliteHistory:
     async def read_feed(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[TurnEntry]:
         """Return about `limit` turns in the order of their commits, all of one position together."""
         return await self._reader.call(partial(self._reader.feed, self._store.tail.view, after, limit))
+
+    async def read_events(self, partition: int, *, after: int = 0, limit: int = 1000) -> Sequence[EventsEntry]:
+        """Return what a fold needs of the turns that `read_feed` returns."""
+        return await self._reader.call(partial(self._reader.events, self._store.tail.view, after, limit))
 
     async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
         """Return instances of one Entity by id."""

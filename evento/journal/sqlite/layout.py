@@ -11,7 +11,7 @@ from zlib import crc32
 import msgspec
 
 from evento.errors import JournalCorrupt
-from evento.model.command import Pending, State, Turn
+from evento.model.command import Event, Pending, State, Turn
 from evento.model.keys import EntityKey
 
 STATE_INLINE_BYTES_MAX = 4096  # a bigger state is not repeated in the log with every run
@@ -28,7 +28,34 @@ class StoredRun(msgspec.Struct, array_like=True, frozen=True, gc=False):
     turns: tuple[Turn, ...]
 
 
+class _CommandsKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of a Command; the rest is skipped."""
+
+    id: msgspec.Raw
+    key: EntityKey
+
+
+class _TurnsEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of a Turn; the rest is skipped."""
+
+    command: _CommandsKey
+    kind: msgspec.Raw
+    before: int
+    events: tuple[Event, ...]
+
+
+class StoredEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A row of the log as those read it who only fold."""
+
+    position: int
+    instance: msgspec.Raw
+    before: msgspec.Raw
+    state_checksum: msgspec.Raw
+    turns: tuple[_TurnsEvents, ...]
+
+
 encode = msgspec.msgpack.Encoder().encode
+_decode_events = msgspec.msgpack.Decoder(list[StoredEvents]).decode
 _decode_run = msgspec.msgpack.Decoder(StoredRun).decode
 _decode_runs = msgspec.msgpack.Decoder(list[StoredRun]).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
@@ -61,6 +88,14 @@ def decode_runs(joined: bytes, count: int) -> list[StoredRun]:
     """Return `count` rows that stand one after another in `joined`. Raises JournalCorrupt."""
     try:
         return _decode_runs(_array(joined, count))
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"rows are unreadable: {error}") from error
+
+
+def decode_events(joined: bytes, count: int) -> list[StoredEvents]:
+    """Return what a fold needs of `count` rows that stand one after another in `joined`. Raises JournalCorrupt."""
+    try:
+        return _decode_events(_array(joined, count))
     except _UNREADABLE as error:
         raise JournalCorrupt(f"rows are unreadable: {error}") from error
 

@@ -13,11 +13,11 @@ import apsw
 import msgspec
 
 from evento.errors import JournalCorrupt, JournalError
-from evento.journal.base import CommandRef, TurnEntry
+from evento.journal.base import CommandRef, EventsEntry, TurnEntry
 from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
 from evento.journal.sqlite.jobs import Call, Jobs, Stop, answer, take
-from evento.journal.sqlite.layout import StoredRun, content_checksum, decode_pending
-from evento.journal.sqlite.rows import find_heads, json_of, list_heads, load_state, numbers, read_page, read_rows
+from evento.journal.sqlite.layout import StoredEvents, StoredRun, content_checksum, decode_pending
+from evento.journal.sqlite.rows import find_heads, json_of, list_heads, load_state, numbers, read_events_page, read_page, read_rows
 from evento.journal.sqlite.tail import Head, Tail, View
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
@@ -25,6 +25,8 @@ from evento.model.keys import EntityKey
 SEGMENT_BITS = 15  # as in queries.sql
 FIRST_ROWS = 64  # of a page of the feed: they show how many turns a row holds
 T = TypeVar("T")
+Row = TypeVar("Row", StoredRun, StoredEvents | StoredRun)
+ReadPage = Callable[[apsw.Connection, dict[str, str], int, int, int], Sequence[Row]]
 
 
 class Reader:
@@ -123,19 +125,35 @@ class Reader:
     def feed(self, view: View, after: int, limit: int) -> list[TurnEntry]:
         """Return about `limit` turns above a position."""
         entries: list[TurnEntry] = []
-        read, wanted = 0, min(limit, FIRST_ROWS)
-        while len(entries) < limit:
-            rows = read_page(self._connection, self._queries, after, view.published, wanted)
-            if not rows:
-                break
+        for rows in self._pages(read_page, view.published, after, limit):
             for row in rows:
                 entries += [TurnEntry(row.position, turn) for turn in row.turns]
                 if len(entries) >= limit:
                     break
-            read += len(rows)
-            after = rows[-1].position
-            wanted = max(1, (limit - len(entries)) * read // max(1, len(entries)))  # runs of many turns are not read in vain
         return entries
+
+    def events(self, view: View, after: int, limit: int) -> list[EventsEntry]:
+        """Return what a fold needs of the turns that `feed` returns."""
+        entries: list[EventsEntry] = []
+        for rows in self._pages(read_events_page, view.published, after, limit):
+            for row in rows:
+                entries += [EventsEntry(row.position, turn.command.key, turn.before, turn.events) for turn in row.turns]
+                if len(entries) >= limit:
+                    break
+        return entries
+
+    def _pages(self, read: ReadPage[Row], until: int, after: int, limit: int) -> Iterator[Sequence[Row]]:
+        """Yield pages of rows until they hold `limit` turns; runs of many turns are not read in vain."""
+        rows_read, turns, wanted = 0, 0, min(limit, FIRST_ROWS)
+        while turns < limit:
+            rows = read(self._connection, self._queries, after, until, wanted)
+            if not rows:
+                break
+            yield rows
+            turns += sum([len(row.turns) for row in rows])
+            rows_read += len(rows)
+            after = rows[-1].position
+            wanted = max(1, (limit - turns) * rows_read // max(1, turns))
 
     def instances(self, view: View, above: EntityKey, limit: int) -> list[tuple[EntityKey, State]]:
         """Return instances of one Entity with ids above that of `above`."""

@@ -10,9 +10,11 @@ from msgspec import Struct
 from evento.errors import JournalCorrupt
 from evento.journal.sqlite.connection import SqlValue, one
 from evento.journal.sqlite.layout import (
+    StoredEvents,
     StoredRun,
     chained,
     content_checksum,
+    decode_events,
     decode_run,
     decode_runs,
     decode_state,
@@ -94,13 +96,31 @@ def load_state(connection: apsw.Connection, queries: Queries, key: EntityKey, nu
 
 def read_page(connection: apsw.Connection, queries: Queries, after: int, until: int, limit: int) -> Sequence[StoredRun]:
     """Return at most `limit` rows from positions above `after` up to `until`, in order. Raises JournalCorrupt."""
+    joined, count, last = _page(connection, queries, after, until, limit)
+    if joined is None:  # big rows, or a damaged one to be named
+        return list(read_rows(connection, queries, range(after + 1, last + 1)))
+    return decode_runs(joined, count)
+
+
+def read_events_page(
+    connection: apsw.Connection, queries: Queries, after: int, until: int, limit: int
+) -> Sequence[StoredEvents | StoredRun]:
+    """Return what `read_page` returns, as far as a fold needs it."""
+    joined, count, last = _page(connection, queries, after, until, limit)
+    if joined is None:
+        return list(read_rows(connection, queries, range(after + 1, last + 1)))
+    return decode_events(joined, count)
+
+
+def _page(connection: apsw.Connection, queries: Queries, after: int, until: int, limit: int) -> tuple[bytes | None, int, int]:
+    """Return a page's rows joined (None if they must be read one by one), their number, and the last position."""
     row = connection.execute(queries["feed_page"], (after, until, min(limit, PAGE_ROWS))).fetchone()
     count, last, size, previous, chain, joined = cast("tuple[int, int, int, int, int, bytes | None]", row)
     if count == 0:
-        return []
-    if joined is None or len(joined) != size or chained(joined, previous) != chain:  # big rows, or a damaged one to be named
-        return list(read_rows(connection, queries, range(after + 1, last + 1)))
-    return decode_runs(joined, count)
+        return b"", 0, after
+    if joined is None or len(joined) != size or chained(joined, previous) != chain:
+        return None, count, last
+    return joined, count, last
 
 
 def read_rows(connection: apsw.Connection, queries: Queries, positions: Sequence[int]) -> Iterator[StoredRun]:
