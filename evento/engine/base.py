@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from evento.engine.ticket import Waiter
 from evento.errors import EventoError
 from evento.journal.base import InstanceEntry
 from evento.model.command import Command, Outcome, Pending, State, Turn
@@ -42,6 +43,13 @@ class Commands(Protocol):
 
         The outcome is durable when this returns (design §3.5). Cancelling stops the waiting, not the Command. Raises IdReused,
         VersionConflict, TooLarge, Overloaded, NotReady: nothing was stored (VersionConflict: the conflict was).
+        """
+        ...
+
+    def submit(self, command: Command, waiter: Waiter, *, wait_s: float) -> None:
+        """The same without a task: `waiter` is told the outcome, or VersionConflict or NotReady, once.
+
+        That may be before this returns. Raises IdReused, Overloaded, NotReady: nothing was stored, and nobody will be told.
         """
         ...
 

@@ -10,6 +10,7 @@ from evento.engine.callers import Callers
 from evento.engine.folding import Folding
 from evento.engine.observer import Observer
 from evento.engine.ticket import Answer, Ticket, Waiter
+from evento.engine.waiting import Patience, Waiting
 from evento.engine.worker import Limits, Worker
 from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
 from evento.journal.base import Journal, Partition
@@ -45,6 +46,7 @@ class Engine:
         self._configuration: tuple[Catalog, Callers] | None = None
         self._changed = asyncio.Event()
         self._in_order = asyncio.Lock()
+        self._patience = Patience()
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
@@ -123,23 +125,25 @@ class Engine:
     # ------------------------------------------------------------ Commands
     async def send(self, command: Command, *, wait_s: float) -> Outcome:
         """See `evento.engine.base.Commands.send`."""
-        worker = self._worker(command.key)
-        loop = asyncio.get_running_loop()
-        waiter = _One(loop)
-        ticket = worker.accept(command, waiter, eager=False)
-        timer = None
-        if wait_s > 0:
-            timer = loop.call_later(wait_s, worker.hurry, ticket, waiter)
-        else:
-            worker.hurry(ticket, waiter)
+        one = _One(asyncio.get_running_loop())
+        waiting = self._take_in(command, one, wait_s)
         try:
-            answer = _final(await waiter.future)
+            answer = await one.future
         finally:
-            if timer is not None:
-                timer.cancel()
+            waiting.stop()
         if isinstance(answer, EventoError):
             raise answer
         return answer
+
+    def submit(self, command: Command, waiter: Waiter, *, wait_s: float) -> None:
+        """See `evento.engine.base.Commands.submit`."""
+        self._take_in(command, waiter, wait_s)
+
+    def _take_in(self, command: Command, waiter: Waiter, wait_s: float) -> Waiting:
+        worker = self._worker(command.key)
+        waiting = Waiting(waiter, _final)
+        self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=False), wait_s=wait_s)
+        return waiting
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""

@@ -45,7 +45,7 @@ class Instance:
 
     def __init__(self, key: EntityKey) -> None:
         self.key = key
-        self.queue: deque[Ticket] = deque()
+        self.queue: list[Ticket] = []  # a deque would take ten times the memory, and most are empty
         self.state: State | None = None
         self.weight = 0  # bytes counted for it
         self.busy = False  # in a batch
@@ -179,12 +179,12 @@ class Queues:
             if instance.busy or not queue:
                 continue
             instance.busy = True
-            count = len(queue)
-            if count == 1:
-                tickets = [queue.popleft()]
+            count = min(len(queue), commands, of_one)
+            if count == len(queue):
+                instance.queue, tickets = [], queue
             else:
-                count = min(count, commands, of_one)
-                tickets = [queue.popleft() for _ in range(count)]
+                tickets = queue[:count]
+                del queue[:count]
             commands -= count
             room_bytes -= instance.weight
             for ticket in tickets:

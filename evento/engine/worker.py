@@ -323,7 +323,7 @@ class Worker:
             if run.failure is None:
                 self._queues.offer(instance)
                 continue
-            instance.queue.extendleft(reversed(tickets[run.done :]))
+            instance.queue[:0] = tickets[run.done :]
             if run.counted:
                 _mark_storing(tickets[run.done])
                 self._observer.failed(run)

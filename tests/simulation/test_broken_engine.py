@@ -63,7 +63,7 @@ def let_what_waits_behind_a_retry_overtake_it(patch: pytest.MonkeyPatch) -> None
 
     def rotate(self: Queues, instance: Instance) -> None:
         if len(instance.queue) > 1 and instance.queue[0].attempts and not instance.queue[1].attempts:
-            instance.queue.rotate(-1)
+            instance.queue.append(instance.queue.pop(0))
         offer(self, instance)
 
     patch.setattr(Queues, "offer", rotate)
