@@ -87,6 +87,8 @@ class Engine:
         while len(self._workers) < self._journal.partitions:
             self._changed.clear()
             await self._changed.wait()
+        for worker, _ in list(self._workers.values()):
+            await worker.taken_up.wait()
 
     def configure(self, catalog: Catalog, callers: Callers) -> None:
         """Use this catalog and these functions from the next batch on. Commands are taken from the first call on."""

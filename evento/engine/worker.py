@@ -84,6 +84,7 @@ class Worker:
         self._committing = 0
         self._open = False
         self._draining = False
+        self.taken_up = asyncio.Event()  # set once Commands are taken, or never will be
 
     # ------------------------------------------------------------ life
     async def run(self) -> None:
@@ -162,9 +163,11 @@ class Worker:
             self._line_up(ticket)
         self._numbers = count(highest + 1)
         self._open = True
+        self.taken_up.set()
 
     def _abandon(self) -> None:
         self._open = False
+        self.taken_up.set()
         self._queues.cancel_timers()
         for ticket in list(self._unfinished.values()):
             ticket.settled = True
