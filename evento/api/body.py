@@ -10,6 +10,8 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Answered = tuple[int, Headers, bytes]  # status, headers, body
 
 
 async def read_body(receive: Receive, declared_bytes: int | None, limit: int) -> bytes:
@@ -46,7 +48,7 @@ def _there(message: Message) -> Message:
     return message
 
 
-async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
     """Answer with one complete body."""
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})

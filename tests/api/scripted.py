@@ -16,6 +16,7 @@ from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import SystemClock
 from evento.engine.base import Status
+from evento.engine.ticket import Waiter
 from evento.errors import DeploymentRefused, EventoError, IdReused, NotFound, Overloaded, VersionConflict
 from evento.journal.base import InstanceEntry
 from evento.journal.memory import MemoryJournal
@@ -74,6 +75,7 @@ class Scripted:
         self.waiting: dict[tuple[EntityKey, str], Pending] = {}
         self.release = asyncio.Event()
         self.received: list[Command] = []
+        self.sending: set[asyncio.Task[Outcome]] = set()
         self.under_way = 0
         self.under_way_max = 0
         self.waits: list[float] = []
@@ -93,6 +95,21 @@ class Scripted:
         if command.key.id in ("poison", "parked"):
             return self._unfinished(command, parked=command.key.id == "parked")
         return self._finished(command)
+
+    def submit(self, command: Command, waiter: Waiter, *, wait_s: float) -> None:
+        if command.key.id == "full":
+            raise Overloaded
+        if command.key.id == "broken":
+            raise RuntimeError("a bug, with a secret in it")
+        sending = asyncio.get_running_loop().create_task(self.send(command, wait_s=wait_s))
+        self.sending.add(sending)
+        sending.add_done_callback(lambda done: self._tell(done, waiter))
+
+    def _tell(self, done: asyncio.Task[Outcome], waiter: Waiter) -> None:
+        self.sending.discard(done)
+        if not done.cancelled():
+            error = done.exception()
+            waiter.tell(0, error if isinstance(error, EventoError) else done.result())
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
         self.under_way += 1
