@@ -12,21 +12,21 @@ class CommandIds:
     """Makes command ids; each is greater than the one before, as text too."""
 
     def __init__(self) -> None:
-        self._time_us = -1
-        self._tick = 0
+        self._tick = 0  # a 4096th of a millisecond
+        self._millis = -1
         self._head = ""
         self._tails: list[str] = []
 
     def next(self, now_us: int) -> str:
         """Return a new UUIDv7 for this time: 48 bits of milliseconds, 12 of their fraction (or counted up), 62 random ones."""
-        tick = self._tick + 1
-        if now_us != self._time_us or not tick & 0xFFF:
-            self._time_us = now_us
-            millis, micros = divmod(now_us, 1000)
-            tick = max((millis << 12) | (micros << 12) // 1000, tick)
-            text = f"{tick >> 12:012x}"
-            self._head = f"{text[:8]}-{text[8:]}-7"
+        tick = (now_us << 12) // 1000
+        if tick <= self._tick:
+            tick = self._tick + 1
         self._tick = tick
+        if tick >> 12 != self._millis:
+            self._millis = tick >> 12
+            text = f"{self._millis:012x}"
+            self._head = f"{text[:8]}-{text[8:]}-7"
         if not self._tails:
             self._tails = _tails()
         return self._head + _COUNTS[tick & 0xFFF] + self._tails.pop()
