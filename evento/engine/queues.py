@@ -7,7 +7,7 @@ nor functions; waiting is the event loop's `call_later`.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 
 from evento.clock import Clock
@@ -179,7 +179,7 @@ class Queues:
             if instance.busy or not queue:
                 continue
             instance.busy = True
-            count = min(len(queue), commands, of_one)
+            count = _may_go(queue, min(len(queue), commands, of_one))
             if count == len(queue):
                 instance.queue, tickets = [], queue
             else:
@@ -216,6 +216,14 @@ def _suspicion(head: Ticket) -> Suspicion:
     if not head.attempts or head.failure is None:
         return Suspicion.NONE
     return Suspicion.SPOILED_A_CALL if head.failure.code in _SPOILING else Suspicion.FAILED
+
+
+def _may_go(queue: Sequence[Ticket], count: int) -> int:
+    """Return how many of the first `count` may go: up to one that is parked or waits for its next attempt, wherever it stands."""
+    for place in range(1, count):
+        if queue[place].parked or queue[place].due_us is not None:
+            return place
+    return count
 
 
 def _no_handler(_: Ticket) -> str:

@@ -83,9 +83,8 @@ class Refolding:
                         progress(sum([len(entry.events) for entry in entries]))
                     if work.gathered >= _PART_EVENTS:
                         error = await folding if folding is not None else None
-                        folding = tasks.create_task(work.advance())
-                        await asyncio.sleep(0)  # it takes what was gathered before more is added
-                error = (await folding if folding is not None else None) or error or await work.advance()
+                        folding = tasks.create_task(work.advance(work.take()))
+                error = (await folding if folding is not None else None) or error or await work.advance(work.take())
             if error is not None:
                 raise error
         return work.states(), work.broken()
@@ -161,12 +160,16 @@ class _Slice:
         self._folds[key] = None
         self._broken[key] = reason
 
-    async def advance(self) -> Exception | None:
-        """Fold what was gathered. Returns what went wrong instead of raising it: the next part is being read meanwhile."""
+    def take(self) -> Calls:
+        """Return what was gathered, as work for apply, and gather anew. What was taken before must be folded by now."""
         waiting, self._waiting, self.gathered = self._waiting, [], 0
         work = [(fold, InstanceCall(fold.key.id, fold.version, fold.state, fold.items)) for fold in waiting]
         for fold in waiting:
             fold.items = []
+        return work
+
+    async def advance(self, work: Calls) -> Exception | None:
+        """Fold what was taken. Returns what went wrong instead of raising it: the next part is being read meanwhile."""
         room = asyncio.Semaphore(_CALLS)
         errors: list[Exception] = []
         async with asyncio.TaskGroup() as tasks:

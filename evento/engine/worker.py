@@ -394,6 +394,8 @@ class Worker:
     async def retry(self, key: EntityKey, command_id: str) -> None:
         """Try a waiting or parked Command now. Raises NotFound."""
         ticket = self._unfinished_or_raise(key, command_id)
+        if ticket.settled:
+            return  # its turn is over, and on its way into the journal
         scheduled = ticket.due_us is not None and not ticket.attempts
         ticket.parked, ticket.due_us = False, None
         if ticket.durable:
@@ -414,7 +416,8 @@ class Worker:
                     await self._clock.sleep(_POLL_S)
         except TimeoutError as error:
             raise InvalidRequest(f"{command_id} is being executed just now; try again") from error
-        self._unfinished_or_raise(key, command_id)
+        if self._unfinished_or_raise(key, command_id).settled:
+            raise InvalidRequest(f"{command_id} is finished just now; ask for its outcome")
         instance.busy = True
         try:
             await self._discard(instance, ticket)
