@@ -10,13 +10,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 
-from evento.clock import Clock
 from evento.engine.ticket import Ticket
 from evento.errors import FunctionCrashed, FunctionTimeout, InvalidFunctionResult
 from evento.model.command import State
 from evento.model.keys import EntityKey
 
-_US = 1_000_000
 _EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
 _BATCH_BYTES_MAX = 8 * 1024 * 1024  # of payloads and states in one call, until one more instance goes over it
 _INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
@@ -64,8 +62,7 @@ class Instance:
 class Queues:
     """All instances that have work, and as many more as the cache holds."""
 
-    def __init__(self, clock: Clock, wake: Callable[[], None], *, cached_instances: int, cached_bytes: int) -> None:
-        self._clock = clock
+    def __init__(self, wake: Callable[[], None], *, cached_instances: int, cached_bytes: int) -> None:
         self._wake = wake
         self._cached_instances = cached_instances
         self._cached_bytes = cached_bytes
@@ -119,10 +116,11 @@ class Queues:
             instance.timer = _nothing
             return
         if head.due_us is not None:
-            delay_s = (head.due_us - self._clock.now_us()) / _US
+            delay_s = head.not_before_s - asyncio.get_running_loop().time()
             if delay_s > 0:
                 self.block(instance, delay_s)
                 return
+            head.due_us = None
         instance.listed = True
         command_type = head.command.type
         if instance.lane is not None and instance.lane_type is command_type and not head.attempts:

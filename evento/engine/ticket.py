@@ -32,6 +32,7 @@ class Ticket(Work):
     to_store = False  # about to be put among the pending
     storing = False  # on its way into the journal's pending table
     settled = False  # its turn is over and on its way into the journal, or there already
+    not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
     in_inbox = False  # counts against the bound on what is in memory alone
     others: list[tuple[Waiter, int, bool]] | None = None
 
@@ -51,6 +52,11 @@ class Ticket(Work):
     def durable(self) -> bool:
         """Tell whether the journal has this Command."""
         return self.stored and not self.storing
+
+    def set_waiting(self, now_us: int, loop_s: float) -> None:
+        """Note on the event loop's clock what `due_us` says on the wall's; both show now."""
+        if self.due_us is not None:
+            self.not_before_s = loop_s + (self.due_us - now_us) / 1_000_000
 
     def join(self, waiter: Waiter, place: int, eager: bool) -> None:
         """Let another one wait, who sent the same Command again."""

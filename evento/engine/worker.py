@@ -71,7 +71,7 @@ class Worker:
         self._observer = observer
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
-        self._queues = Queues(clock, self._wake.set, cached_instances=limits.cached_instances, cached_bytes=limits.cached_bytes)
+        self._queues = Queues(self._wake.set, cached_instances=limits.cached_instances, cached_bytes=limits.cached_bytes)
         self._execution: Execution | None = None
         self._unfinished: dict[tuple[EntityKey, str], Ticket] = {}
         self._to_store: list[Ticket] = []
@@ -157,6 +157,7 @@ class Worker:
             if entry.attempts and entry.due_us is not None:
                 # A retry never waits longer than this after a start, whatever the wall clock said when it failed.
                 ticket.due_us = min(entry.due_us, now_us + int(_RESUME_RETRY_S * _US))
+                ticket.set_waiting(now_us, asyncio.get_running_loop().time())
             ticket.stored = ticket.checked = True
             highest = max(highest, entry.number)
             self._unfinished[entry.command.key, entry.command.id] = ticket
@@ -329,6 +330,7 @@ class Worker:
             instance.queue[:0] = tickets[run.done :]
             if run.counted:
                 _mark_storing(tickets[run.done])
+                tickets[run.done].set_waiting(self._clock.now_us(), asyncio.get_running_loop().time())
                 self._observer.failed(run)
                 self._queues.offer(instance)
                 for ticket in instance.queue:
