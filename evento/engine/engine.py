@@ -169,13 +169,14 @@ class Engine:
 
     async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
         """See `evento.engine.base.Commands.pending`."""
-        entries = [entry for entry in self._all_pending() if entry.number > after and parked in (None, entry.parked)]
+        everything = (entry for worker, _ in self._workers.values() for entry in worker.pending())
+        entries = [entry for entry in everything if entry.number > after and parked in (None, entry.parked)]
         return sorted(entries, key=lambda entry: entry.number)[:limit]
 
     def count_pending(self) -> tuple[int, int]:
         """Return how many Commands are pending, and how many of them parked."""
-        parked = [entry.parked for entry in self._all_pending()]
-        return len(parked), sum(parked)
+        counts = [worker.count_pending() for worker, _ in self._workers.values()]
+        return sum(count for count, _ in counts), sum(parked for _, parked in counts)
 
     def count_inbox(self) -> int:
         """Return how many Commands are in memory only."""
@@ -193,9 +194,6 @@ class Engine:
         """Return the outcome of a durable Command that is not finished."""
         ticket = self._worker(key).find(key, command_id)
         return ticket.pending() if ticket is not None and ticket.durable else None
-
-    def _all_pending(self) -> list[Pending]:
-        return [entry for worker, _ in self._workers.values() for entry in worker.pending()]
 
     def _worker(self, key: EntityKey) -> Worker:
         return self._place(key)[0]

@@ -268,7 +268,7 @@ class Worker:
         for ticket, _ in known:
             self._drop(ticket)
         self._tell_known(known)
-        tickets = [ticket for ticket in dict.fromkeys(tickets) if not (ticket.stored or ticket.settled)]
+        tickets = [ticket for ticket in tickets if not (ticket.stored or ticket.settled)]
         if not tickets:
             return
         # From here to the append nothing is awaited: a settlement sees either no entry at all, or one that is ahead of it.
@@ -384,10 +384,13 @@ class Worker:
 
     # ------------------------------------------------------------ operators
     def pending(self) -> Sequence[Pending]:
-        """Return all durable unfinished Commands, by number."""
-        return sorted(
-            (pending_of(ticket) for ticket in self._unfinished.values() if ticket.durable), key=lambda entry: entry.number
-        )
+        """Return all durable unfinished Commands."""
+        return [pending_of(ticket) for ticket in self._unfinished.values() if ticket.durable]
+
+    def count_pending(self) -> tuple[int, int]:
+        """Return how many durable unfinished Commands there are, and how many of them are parked."""
+        parked = [ticket.parked for ticket in self._unfinished.values() if ticket.durable]
+        return len(parked), sum(parked)
 
     def find(self, key: EntityKey, command_id: str) -> Ticket | None:
         """Return an unfinished Command."""

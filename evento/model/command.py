@@ -119,23 +119,6 @@ class Pending(Struct, array_like=True, frozen=True, gc=False):
     failure: Failure | None = None
 
 
-class RecordedEvent(Struct, frozen=True, gc=False):
-    """An Event in its stream."""
-
-    key: EntityKey
-    version: int
-    event: Event
-    time_us: int
-    command_id: str
-    revision: str = ""
-    context: Context | None = None
-
-    @property
-    def id(self) -> str:
-        """Return the event's id, unique for ever: its instance and version."""
-        return f"{self.key.namespace}/{self.key.entity}/{self.key.id}/{self.version}"
-
-
 class Outcome(Struct, frozen=True, gc=False):
     """What a caller is told. `turn` holds command and events when finished, `pending` when not; exactly one of them is set."""
 

@@ -89,7 +89,6 @@ class Record:
 
 
 Node: TypeAlias = Primitive | Fixed | Enum | Array | Map | Union | Record
-Named: TypeAlias = Fixed | Enum | Record
 
 
 def branch_name(node: Node) -> str:
