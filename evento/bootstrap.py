@@ -20,10 +20,10 @@ from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.worker import Limits
-from evento.errors import DeploymentRefused, NotReady
+from evento.errors import DeploymentRefused, JournalUnfit, NotReady
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime
-from evento.journal.base import Journal
+from evento.journal.base import EntityPlace, Journal
 from evento.journal.sqlite import open_sqlite
 from evento.model.resources import FunctionSpec
 from evento.observing import MeteredObserver
@@ -32,6 +32,7 @@ from evento.reads.reader import Reader
 from evento.registry.catalog import Catalog
 from evento.registry.deployment import Registry
 from evento.registry.documents import Documents, documents_of
+from evento.registry.places import entities_after, places_of
 from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
 from evento.settings import Settings, read_environment
@@ -79,6 +80,7 @@ class Node:
     @asynccontextmanager
     async def _turning(self, tasks: asyncio.TaskGroup, drain_s: float) -> AsyncIterator[None]:
         catalog = await self.registry.load()
+        await self.journal.provide(places_of(catalog))
         if catalog.version:  # before the engine runs: what is pending is taken up at once
             await self._activate(catalog)
         async with self.engine.running(drain_s=drain_s):
@@ -100,9 +102,16 @@ class Node:
                 await self.registry.commit(plan)  # raises, with all problems
             if dry_run:
                 return Deployed(self.registry.catalog.version, False, plan.changes)
+            await self._provide(entities_after(self.registry.catalog, plan))
             catalog = await self.registry.commit(plan)
             await self._activate(catalog)
             return Deployed(catalog.version, plan.changed, plan.changes)
+
+    async def _provide(self, places: Sequence[EntityPlace]) -> None:
+        try:
+            await self.journal.provide(places)
+        except JournalUnfit as error:
+            raise DeploymentRefused(error.message, problems=error.details.get("problems", [])) from error
 
     async def _activate(self, catalog: Catalog) -> None:
         functions = await asyncio.to_thread(_as_they_are, catalog)

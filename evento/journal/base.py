@@ -13,6 +13,9 @@ What the port demands of a backend, and `evento.testing.journal_contract` checks
 
 An owner that lost its partition to another learns it from its next append that stores something. Until then what it reads as the
 owner, and a Conflict, may be as old as its last append.
+
+Where nodes share the partitions, `own` waits until this node is given the partition, and an owner is asked to give it up
+(`wait_revoked`); both may happen again and again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +26,7 @@ from msgspec import Struct
 
 from evento.model.command import Event, Pending, State, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Appended, Conflict, Transition
+from evento.model.transition import Appended, Conflict, Input, Transition
 
 
 class CommandRef(Struct, frozen=True, gc=False):
@@ -56,12 +59,40 @@ class InstanceEntry(Struct, frozen=True, gc=False):
     state: State
 
 
+class EntityPlace(Struct, frozen=True, gc=False):
+    """An Entity that a journal must have a place for. `partitions` are how many it uses, for ever; 0: all there are."""
+
+    namespace: str
+    entity: str
+    partitions: int = 0
+
+
+class Inputs(Protocol):
+    """Commands that came to one partition without the platform: as records of a topic that anybody may write (design §7)."""
+
+    async def read(self, limit: int) -> Sequence[Input]:
+        """Return the next records of all sources, `limit` at most, each source in order; waits until there is one.
+
+        Begins behind what the last commit's `Transition.inputs` says is done with. Raises JournalError.
+        """
+        ...
+
+
 class Partition(Protocol):
     """The owner's side of one partition."""
 
     @property
     def number(self) -> int:
         """Return the partition's number, from 0."""
+        ...
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """Return what comes in without the platform; None where nothing can."""
+        ...
+
+    async def wait_revoked(self) -> None:
+        """Return when the partition must be given up soon, or is lost already; never, where nobody else may want it."""
         ...
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
@@ -144,12 +175,25 @@ class Journal(CatalogLog, Protocol):
         """Return how many partitions there are."""
         ...
 
+    async def provide(self, entities: Sequence[EntityPlace]) -> None:
+        """Make a place for these Entities, and check those that exist; before anything of theirs is appended, and after each start.
+
+        Raises JournalUnfit, with everything that does not fit, if they cannot be kept as they say.
+        """
+        ...
+
     def partition_of(self, key: EntityKey) -> int:
         """Return the number of the partition that an instance belongs to, for ever."""
         ...
 
+    async def read_owners(self) -> Mapping[int, str]:
+        """Return the addresses of the other nodes that own partitions just now, by partition; what is owned here, or by nobody, is
+        left out. Raises JournalError."""
+        ...
+
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
-        """Become the owner of a partition for the time of the context; entering it may take seconds (a store to be read first).
+        """Become the owner of a partition for the time of the context; entering it may take seconds (a store to be read first),
+        or for ever, while others have it.
 
         Raises JournalBusy if somebody else is the owner, unless the backend ends the other's ownership instead.
         """

@@ -3,11 +3,12 @@
 It keeps everything as long as the object lives, across any number of owners; it knows no file, no bytes, no index and no thread.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from evento.errors import JournalBusy, JournalError
-from evento.journal.base import CommandRef, EventsEntry, History, InstanceEntry, Partition, TurnEntry
+from evento.journal.base import CommandRef, EntityPlace, EventsEntry, History, InstanceEntry, Partition, TurnEntry
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Run, Transition
@@ -40,6 +41,13 @@ class MemoryJournal:
     def partition_of(self, key: EntityKey) -> int:
         """Return 0."""
         return 0
+
+    async def provide(self, entities: Sequence[EntityPlace]) -> None:
+        """Do nothing: there is a place for everything."""
+
+    async def read_owners(self) -> Mapping[int, str]:
+        """Return nothing: there are no other nodes."""
+        return {}
 
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
         """Become the owner of partition 0. Raises JournalBusy if somebody else is."""
@@ -83,6 +91,14 @@ class MemoryPartition:
     def number(self) -> int:
         """Return 0."""
         return 0
+
+    @property
+    def inputs(self) -> None:
+        """Return None: Commands come through the platform."""
+
+    async def wait_revoked(self) -> None:
+        """Wait for ever: there is nobody else."""
+        await asyncio.get_running_loop().create_future()
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         """Return the state of each instance that has any event."""

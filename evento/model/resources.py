@@ -63,7 +63,10 @@ class CommandSpec(Struct, frozen=True):
 
 
 class EntitySpec(Struct, frozen=True):
-    """An Entity with everything that belongs to it; `apply` is the function (by name, same namespace) that folds its events."""
+    """An Entity with everything that belongs to it; `apply` is the function (by name, same namespace) that folds its events.
+
+    `partitions` are how many of the journal's it uses; 0: all.
+    """
 
     namespace: str
     name: str
@@ -71,3 +74,4 @@ class EntitySpec(Struct, frozen=True):
     apply: str
     commands: Mapping[str, CommandSpec]
     events: Mapping[str, EventSpec]
+    partitions: int = 0

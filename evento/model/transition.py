@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from evento.model.command import Pending, State, Turn
+from evento.model.command import Command, Pending, State, Turn
 from evento.model.keys import EntityKey
 
 
@@ -24,17 +24,52 @@ class Run(Struct, frozen=True):
         return self.turns[-1].version if self.turns else self.before
 
 
+class Input(Struct, frozen=True, gc=False):
+    """A record that somebody outside put among the Commands of an Entity: `offset` is its place in `source`.
+
+    Either `command` is what it says, not checked beyond its form, or `problem` is what is wrong with its form. `key` and
+    `command_id` are as far as they are known.
+    """
+
+    source: str
+    offset: int
+    key: EntityKey
+    command_id: str
+    command: Command | None
+    problem: str = ""
+
+
+class Refusal(Struct, frozen=True, gc=False):
+    """An input that will never be a Command, and why: a stable code, and a sentence for whoever wrote it."""
+
+    source: str
+    offset: int
+    key: EntityKey
+    command_id: str
+    code: str
+    message: str
+    time_us: int
+
+
 class Transition(Struct, frozen=True):
     """Everything one commit changes, all or nothing.
 
     `states` are states rebuilt without a turn (a changed `apply`); they replace what is stored for the same version.
     `pending` are added, or replace the entry with the same number; `resolved` are the numbers that are gone.
+    `inputs` say of sources up to which offset (exclusive) everything is finished, refused or among the pending, with this commit;
+    `refusals` are told where outcomes are told. A journal without `Inputs` has no use for either.
     """
 
     runs: tuple[Run, ...] = ()
     pending: tuple[Pending, ...] = ()
     resolved: tuple[int, ...] = ()
     states: tuple[tuple[EntityKey, State], ...] = ()
+    inputs: tuple[tuple[str, int], ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+    def is_empty(self) -> bool:
+        """Return whether nothing would change."""
+        return not (self.runs or self.pending or self.resolved or self.states or self.inputs or self.refusals)
 
 
 class Appended(Struct, frozen=True, gc=False):

@@ -126,6 +126,7 @@ def _entities(contents: Contents) -> dict[tuple[str, str], EntitySpec]:
             apply=entity.apply,
             commands=commands[name],
             events=events[name],
+            partitions=entity.partitions,
         )
         for name, entity in contents.entities.items()
     }

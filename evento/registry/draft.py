@@ -89,7 +89,7 @@ class Draft:
             return declared.function
         namespace, name, schema_id = declared.namespace, declared.name, self._schema_id(schema)
         if isinstance(manifest, EntityManifest):
-            return EntityRecord(namespace, name, schema_id, manifest.spec.apply)
+            return EntityRecord(namespace, name, schema_id, manifest.spec.apply, manifest.spec.partitions)
         if isinstance(manifest, EventManifest):
             return EventRecord(namespace, name, manifest.spec.entity, schema_id)
         return CommandRecord(

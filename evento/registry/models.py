@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from evento.errors import InvalidName
 from evento.model.keys import check_function_name, check_namespace, check_type_name
+from evento.model.limits import PARTITIONS_MAX
 from evento.model.resources import RetryPolicy, Scale
 
 API_VERSION = "evento.dev/v1"
@@ -98,6 +99,7 @@ class EntityFields(_Model):
     model_config = ConfigDict(protected_namespaces=())
     avro: Annotated[Any, Field(alias="schema")]
     apply: FunctionName
+    partitions: Annotated[int, Field(ge=0, le=PARTITIONS_MAX)] = 0
 
 
 class EventFields(_Model):

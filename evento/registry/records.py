@@ -13,7 +13,7 @@ from msgspec import Struct
 from evento.errors import JournalCorrupt, JournalError
 from evento.model.resources import FunctionSpec, RetryPolicy
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no partitions
 
 
 class EntityRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +23,7 @@ class EntityRecord(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     schema_id: int
     apply: str
+    partitions: int = 0
 
 
 class EventRecord(Struct, frozen=True, forbid_unknown_fields=True):

@@ -62,6 +62,7 @@ class Entity(Declared):
 
     commands: dict[str, Command] = field(default_factory=dict)
     events: dict[str, Event] = field(default_factory=dict)
+    partitions: int = 0
 
     @property
     def applies(self) -> bool:

@@ -23,8 +23,10 @@ def manifests(namespace: Namespace, *, function: str = "", target: str = "") -> 
     function = function or f"{namespace.name}-functions"
     documents = []
     for entity in namespace.entities.values():
-        apply = {"apply": function} if entity.applies else {}
-        documents.append(_document(namespace, "Entity", entity.name, {"schema": entity.schema, **apply}))
+        spec: dict[str, Any] = {"schema": entity.schema}
+        spec |= {"apply": function} if entity.applies else {}
+        spec |= {"partitions": entity.partitions} if entity.partitions else {}
+        documents.append(_document(namespace, "Entity", entity.name, spec))
         for event in entity.events.values():
             documents.append(_document(namespace, "Event", event.name, {"entity": entity.name, "schema": event.schema}))
         documents += [_command(namespace, entity, command, function) for command in entity.commands.values()]

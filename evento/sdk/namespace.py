@@ -44,14 +44,18 @@ class Namespace:
         self.modules: set[str] = set()
 
     # ------------------------------------------------------------- types
-    def entity(self, cls: C | None = None, /, *, name: str = "", schema: SchemaSource | None = None) -> Any:
-        """Declare an Entity: `@bank.entity`, or `@bank.entity(name=…, schema=…)`."""
+    def entity(self, cls: C | None = None, /, *, name: str = "", schema: SchemaSource | None = None, partitions: int = 0) -> Any:
+        """Declare an Entity: `@bank.entity`, or `@bank.entity(name=…, schema=…, partitions=…)`.
+
+        `partitions`: over how many of the journal's partitions its instances are spread, for ever; 0: over all.
+        """
 
         def declare(cls: C) -> C:
             own = self._name(cls, name)
             if own in self.entities:
                 raise DeclarationError(f"{own}: this namespace has an Entity of that name already")
-            entity = Entity(own, cls, *schemas.declared(cls, own, (self.name, ""), schema))
+            parts = schemas.declared(cls, own, (self.name, ""), schema)
+            entity = Entity(own, cls, *parts, partitions=partitions)
             self.entities[own] = self._entity_of[cls] = entity
             _NAMESPACES[cls] = self
             return cls

@@ -24,8 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evento.errors import DeploymentRefused, JournalCorrupt, JournalError
+from evento.journal.base import EntityPlace
 from evento.model.resources import RetryPolicy
 from evento.registry.deployment import Action, Change, Registry
+from evento.registry.places import entities_after, places_of
 
 
 def amount(type_: object) -> dict[str, object]:
@@ -390,8 +392,8 @@ async def test_a_deployment_larger_than_one_version_may_be_is_refused(monkeypatc
 # ------------------------------------------------------------------ the log
 async def test_a_newer_format_is_refused_loudly() -> None:
     log = ListLog()
-    log.versions.append(msgspec.json.encode({"format": 2, "change": {"views": []}}))
-    with pytest.raises(JournalError, match="catalog version 1 has format 2; this Evento knows up to 1: use a newer one") as refused:
+    log.versions.append(msgspec.json.encode({"format": 3, "change": {"views": []}}))
+    with pytest.raises(JournalError, match="catalog version 1 has format 3; this Evento knows up to 2: use a newer one") as refused:
         await Registry(log).load()
     assert not isinstance(refused.value, JournalCorrupt)
 
@@ -465,3 +467,14 @@ def test_whatever_is_deployed_reads_all_that_was_and_loads_as_it_was(history: li
                 assert loaded.resolver(schema_id, spec.schema_id)
 
     asyncio.run(run())
+
+
+async def test_the_places_of_a_plan_are_all_entities_as_they_will_be() -> None:
+    registry = Registry(ListLog())
+    first = plan(registry, *bank())
+    assert entities_after(registry.catalog, first) == [EntityPlace("bank", "Checking")]
+    catalog = await registry.commit(first)
+    second = plan(registry, *bank(), entity("Savings", partitions=4), event("SavingsOpened", entity="Savings"))
+    assert entities_after(catalog, second) == [EntityPlace("bank", "Checking"), EntityPlace("bank", "Savings", 4)]
+    assert places_of(catalog) == [EntityPlace("bank", "Checking")]
+    assert places_of(await registry.commit(second)) == entities_after(catalog, second)

@@ -61,7 +61,7 @@ def problems(*manifests: Manifest) -> list[tuple[str, str, str]]:
             "must be one of Entity, Event, Command, Function; did you mean Entity?",
             "['Entity']",
         ),
-        (entity(aply="x"), "spec.aply", "is not a field here; there are schema, apply; did you mean apply?", ""),
+        (entity(aply="x"), "spec.aply", "is not a field here; there are schema, apply, partitions; did you mean apply?", ""),
         (
             command(retry={"maxAttempt": 3}),
             "spec.retry.maxAttempt",

@@ -38,6 +38,8 @@ class FaultyPartition:
         self._order = asyncio.Lock()
         self._dead = False
         self.number = 0
+        self.inputs = inner.inputs
+        self.wait_revoked = inner.wait_revoked
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         await asyncio.sleep(self._random.expovariate(2000))
@@ -77,6 +79,8 @@ class FaultyJournal:
         self.check = inner.check
         self.read_catalogs = inner.read_catalogs
         self.append_catalog = inner.append_catalog
+        self.provide = inner.provide
+        self.read_owners = inner.read_owners
 
     @asynccontextmanager
     async def own(self, number: int) -> AsyncIterator[Partition]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from evento.errors import JournalBusy, JournalError
-from evento.journal.base import CommandRef, EventsEntry, History, InstanceEntry, Journal, Partition, TurnEntry
+from evento.journal.base import CommandRef, EntityPlace, EventsEntry, History, InstanceEntry, Journal, Partition, TurnEntry
 from evento.journal.sqlite.audit import audit
 from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.reader import Reader
@@ -61,6 +61,13 @@ class SqliteJournal:
         """Return 0."""
         return 0
 
+    async def provide(self, entities: Sequence[EntityPlace]) -> None:
+        """Do nothing: there is a place for everything."""
+
+    async def read_owners(self) -> Mapping[int, str]:
+        """Return nothing: no other process can open the file."""
+        return {}
+
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
         """Become the owner of partition 0. Raises JournalBusy if somebody else in this process is; other processes cannot be."""
         return self._own(number)
@@ -109,6 +116,14 @@ class SqlitePartition:
     def number(self) -> int:
         """Return 0."""
         return 0
+
+    @property
+    def inputs(self) -> None:
+        """Return None: Commands come through the platform."""
+
+    async def wait_revoked(self) -> None:
+        """Wait for ever: nobody else can open the file."""
+        await asyncio.get_running_loop().create_future()
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         """Return the stored state of each instance that has any event; without a read if all of them are in memory."""
