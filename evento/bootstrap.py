@@ -19,7 +19,7 @@ from evento.clock import SystemClock
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
-from evento.engine.worker import Limits
+from evento.engine.unfinished import Limits
 from evento.errors import DeploymentRefused, JournalUnfit, NotReady
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime

@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
+from evento.engine.inbound import Inbound
+from evento.engine.judging import Judging
 from evento.engine.observer import Observer
+from evento.engine.owners import Owners
 from evento.engine.ticket import Answer, Ticket, Waiter
+from evento.engine.unfinished import Limits, shared
 from evento.engine.waiting import Patience, Waiting
-from evento.engine.worker import Limits, Worker
+from evento.engine.worker import Worker
 from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
 from evento.journal.base import Journal, Partition
 from evento.model.command import Command, Outcome, OutcomeKind, Pending, State
@@ -21,7 +26,12 @@ from evento.registry.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 
+_OPEN_POLL_S = 0.01
 _REWIND_DELAY_S = 0.1  # before a partition is read again, so that a journal that keeps failing is not hammered
+
+
+async def _nothing_newer() -> None:
+    """Stand for asking whether there is a newer catalog, where only this node deploys."""
 
 
 class Engine:
@@ -35,28 +45,33 @@ class Engine:
         *,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        refresh: Callable[[], Awaitable[None]] = _nothing_newer,
     ) -> None:
+        """`refresh` looks whether another node has deployed something, and puts it in force."""
         self._journal = journal
         self._clock = clock
         self._jitter = jitter
-        self._limits = limits or Limits()
+        self._limits = shared(limits or Limits(), journal.partitions)
         self._observer = observer or Observer()
         self.folding = Folding(journal.history)
         self._workers: dict[int, tuple[Worker, Partition]] = {}
         self._configuration: tuple[Catalog, Callers] | None = None
-        self._changed = asyncio.Event()
+        self.owners = Owners(journal, clock, lambda: self.all_here)
+        self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
         self._in_order = asyncio.Lock()
         self._patience = Patience()
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
     async def running(self, *, drain_s: float = 10.0) -> AsyncIterator[None]:
-        """Own and run all partitions for the time of the context; leaving it drains them, `drain_s` at most.
+        """Run all partitions that are given to this node for the time of the context; leaving it drains them, `drain_s` at most.
 
-        If a partition fails for good (JournalError), the context is cancelled and raises.
+        Entering waits until each partition is open, here or with another node. If one fails for good (JournalError), the context is
+        cancelled and raises.
         """
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
+            running.append(tasks.create_task(self.owners.run()))
             try:
                 await self._wait_open()
                 yield
@@ -69,26 +84,31 @@ class Engine:
 
     async def _run_partition(self, number: int) -> None:
         while True:
-            async with self._journal.own(number) as owned:
-                worker = Worker(owned, self.folding, self._clock, self._jitter, limits=self._limits, observer=self._observer)
-                if self._configuration is not None:
-                    worker.configure(*self._configuration)
-                self._workers[number] = (worker, owned)
-                self._changed.set()
-                try:
-                    await worker.run()
-                except JournalRewind as error:
-                    logger.warning("partition %d is read again: %s", number, error.__cause__ or error)
-                finally:
-                    del self._workers[number]
+            try:
+                async with self._journal.own(number) as owned:
+                    await self._work(number, owned)
+            except JournalRewind as error:
+                logger.warning("partition %d is read again: %s", number, error.__cause__ or error)
             await self._clock.sleep(_REWIND_DELAY_S)
 
+    async def _work(self, number: int, owned: Partition) -> None:
+        inbound = None
+        if owned.inputs is not None:
+            inbound = Inbound(owned.inputs, partial(self.judging.judge_input, partition=number), self._clock.now_us)
+        worker = Worker(
+            owned, self.folding, self._clock, self._jitter, limits=self._limits, observer=self._observer, inbound=inbound
+        )
+        if self._configuration is not None:
+            worker.configure(*self._configuration)
+        self._workers[number] = (worker, owned)
+        try:
+            await worker.run()
+        finally:
+            del self._workers[number]
+
     async def _wait_open(self) -> None:
-        while len(self._workers) < self._journal.partitions:
-            self._changed.clear()
-            await self._changed.wait()
-        for worker, _ in list(self._workers.values()):
-            await worker.taken_up.wait()
+        while not self.open:
+            await self._clock.sleep(_OPEN_POLL_S)
 
     def configure(self, catalog: Catalog, callers: Callers) -> None:
         """Use this catalog and these functions from the next batch on. Commands are taken from the first call on."""
@@ -105,8 +125,23 @@ class Engine:
 
     @property
     def open(self) -> bool:
-        """Tell whether all partitions take Commands."""
-        return len(self._workers) == self._journal.partitions and all(worker.open for worker, _ in self._workers.values())
+        """Tell whether every partition takes Commands: here, or with the node that owns it."""
+        workers = self._workers
+        if len(workers) < self._journal.partitions:
+            others = self.owners.partitions
+            if any(number not in workers and number not in others for number in range(self._journal.partitions)):
+                return False
+        return all(worker.open for worker, _ in workers.values())
+
+    @property
+    def all_here(self) -> bool:
+        """Tell whether this node owns every partition."""
+        return len(self._workers) == self._journal.partitions
+
+    def owner(self, key: EntityKey) -> str | None:
+        """Return the address of the other node that an instance is with; None if it is here, or nobody knows."""
+        number = self._journal.partition_of(key)
+        return None if number in self._workers else self.owners.of(number)
 
     def partition(self, key: EntityKey) -> Partition:
         """Return the partition an instance belongs to. Raises NotReady if it is not owned here, or not just now."""
@@ -155,8 +190,7 @@ class Engine:
             for place, command in enumerate(commands):
                 try:
                     worker = self._worker(command.key)
-                    while worker.open and not worker.has_room():
-                        await worker.wait_room()
+                    await worker.wait_room()
                     accepted.append((worker, worker.accept(command, waiter, place, eager=True)))
                 except EventoError as error:
                     waiter.tell(place, error)
@@ -169,18 +203,18 @@ class Engine:
 
     async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
         """See `evento.engine.base.Commands.pending`."""
-        everything = (entry for worker, _ in self._workers.values() for entry in worker.pending())
+        everything = (entry for worker, _ in self._workers.values() for entry in worker.unfinished.pending())
         entries = [entry for entry in everything if entry.number > after and parked in (None, entry.parked)]
         return sorted(entries, key=lambda entry: entry.number)[:limit]
 
     def count_pending(self) -> tuple[int, int]:
         """Return how many Commands are pending, and how many of them parked."""
-        counts = [worker.count_pending() for worker, _ in self._workers.values()]
+        counts = [worker.unfinished.count_pending() for worker, _ in self._workers.values()]
         return sum(count for count, _ in counts), sum(parked for _, parked in counts)
 
     def count_inbox(self) -> int:
         """Return how many Commands are in memory only."""
-        return sum(worker.inbox_commands for worker, _ in self._workers.values())
+        return sum(worker.unfinished.inbox_commands for worker, _ in self._workers.values())
 
     async def retry(self, key: EntityKey, command_id: str) -> None:
         """See `evento.engine.base.Commands.retry`."""
@@ -192,7 +226,7 @@ class Engine:
 
     def unfinished(self, key: EntityKey, command_id: str) -> Outcome | None:
         """Return the outcome of a durable Command that is not finished."""
-        ticket = self._worker(key).find(key, command_id)
+        ticket = self._worker(key).unfinished.find(key, command_id)
         return ticket.pending() if ticket is not None and ticket.durable else None
 
     def _worker(self, key: EntityKey) -> Worker:

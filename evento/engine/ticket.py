@@ -13,6 +13,12 @@ Answer = Outcome | EventoError
 _TICKET_BYTES = 600
 
 
+class Origin(Protocol):
+    """Where a Command came from that is kept there until it is `done`: finished, or among the pending."""
+
+    done: bool
+
+
 class Waiter(Protocol):
     """Somebody who sent one or many Commands and waits for their answers."""
 
@@ -35,6 +41,7 @@ class Ticket(Work):
     not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
     in_inbox = False  # counts against the bound on what is in memory alone
     others: list[tuple[Waiter, int, bool]] | None = None
+    origins: tuple[Origin, ...] = ()  # the records that it came by, if it did not come through the platform
 
     def __init__(self, command: Command, number: int, waiter: Waiter | None = None, place: int = 0, eager: bool = False) -> None:
         self.command = command
@@ -42,6 +49,11 @@ class Ticket(Work):
         self.waiter = waiter
         self.place = place
         self.eager = eager
+
+    def mark_kept(self) -> None:
+        """Tell where it came from that the commit made next has it, finished or among the pending."""
+        for origin in self.origins:
+            origin.done = True
 
     @property
     def bytes(self) -> int:
@@ -63,6 +75,14 @@ class Ticket(Work):
         if self.others is None:
             self.others = []
         self.others.append((waiter, place, eager))
+        if self.durable:
+            self.tell_eager()
+
+    def add_origin(self, origin: Origin) -> None:
+        """Remember a place that keeps this Command until the journal does."""
+        self.origins += (origin,)
+        if self.stored or self.settled:
+            origin.done = True
 
     def tell(self, answer: Answer) -> None:
         """Tell everybody who still waits."""

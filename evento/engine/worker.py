@@ -11,20 +11,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count, takewhile
 
-from msgspec import Struct
-
 from evento.clock import Clock
 from evento.engine.callers import Callers
 from evento.engine.folding import Folding
+from evento.engine.inbound import Inbound, Source
 from evento.engine.observer import Observer
 from evento.engine.queues import Instance, Lane, Queues
-from evento.engine.ticket import Ticket, Waiter
+from evento.engine.ticket import Origin, Ticket, Waiter
 from evento.engine.turns import Batch, Execution, Known, id_reused
-from evento.errors import EventoError, InvalidRequest, JournalRewind, NotFound, NotReady, Overloaded
+from evento.engine.unfinished import Limits, Unfinished
+from evento.errors import EventoError, InvalidRequest, JournalRewind, NotReady, Overloaded
 from evento.journal.base import Partition
 from evento.lifecycle.run import Progress
 from evento.lifecycle.settle import Settled, pending_of, settle
-from evento.model.command import Command, Outcome, OutcomeKind, Pending, Turn
+from evento.model.command import Command, Outcome, OutcomeKind, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Conflict, Run, Transition
 from evento.registry.catalog import Catalog
@@ -33,21 +33,12 @@ _US = 1_000_000
 _POLL_S = 0.005  # how often a drain or a discard looks whether what it waits for is over
 _DISCARD_WAIT_S = 5.0
 _RESUME_RETRY_S = 60.0
+_HAND_OVER_S = 3.0  # to finish what is under way before the partition is given up
 _LOOK_AGAIN_S = 60.0  # a scheduled Command goes by the wall clock, which may be set meanwhile
 
 
-class Limits(Struct, frozen=True):
-    """What a worker holds at most, and how much it takes at a time."""
-
-    inbox_commands: int = 20_000
-    inbox_bytes: int = 64 * 1024 * 1024
-    pending_commands: int = 200_000
-    batch_commands: int = 1000
-    run_commands: int = 250  # of one instance in one batch
-    batches: int = 2  # with one function at the same time
-    commits: int = 4  # with the journal at the same time
-    cached_instances: int = 50_000
-    cached_bytes: int = 48 * 1024 * 1024
+class _Revoked(Exception):
+    pass
 
 
 class Worker:
@@ -62,22 +53,21 @@ class Worker:
         *,
         limits: Limits,
         observer: Observer,
+        inbound: Inbound | None = None,
     ) -> None:
         self._partition = partition
+        self._inbound = inbound
         self._folding = folding
         self._clock = clock
         self._jitter = jitter
         self._limits = limits
         self._observer = observer
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
         self._queues = Queues(self._wake.set, cached_instances=limits.cached_instances, cached_bytes=limits.cached_bytes)
         self._execution: Execution | None = None
-        self._unfinished: dict[tuple[EntityKey, str], Ticket] = {}
+        self.unfinished = Unfinished(limits)
         self._to_store: list[Ticket] = []
         self._numbers = count()
-        self.inbox_commands = 0
-        self._inbox_bytes = 0
         self._executing: Counter[Lane] = Counter()
         self._under_way: Counter[Lane] = Counter()  # executing or committing
         self._last_size: Counter[Lane] = Counter()  # of the last batch, in instances
@@ -88,7 +78,7 @@ class Worker:
 
     # ------------------------------------------------------------ life
     async def run(self) -> None:
-        """Take up the partition's pending Commands, then work until cancelled.
+        """Take up the partition's pending Commands, then work until cancelled, or until the partition is to be given up.
 
         Raises JournalRewind when a new worker should take over by reading again, any other error when the process must not go on.
         Either way all who wait are told to ask again with the same id.
@@ -96,16 +86,26 @@ class Worker:
         try:
             await self._take_up()
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch_ownership())
+                if self._inbound is not None:
+                    tasks.create_task(self._inbound.run(self))
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
                     self._start_work(tasks)
         except BaseExceptionGroup as group:
-            if group.split(JournalRewind)[1] is None:
+            if group.split(_Revoked)[1] is None:
+                return
+            if group.split((JournalRewind, _Revoked))[1] is None:
                 raise JournalRewind("the partition must be read again") from group
             raise
         finally:
             self._abandon()
+
+    async def _watch_ownership(self) -> None:
+        await self._partition.wait_revoked()
+        await self.drain(_HAND_OVER_S)
+        raise _Revoked
 
     def _start_work(self, tasks: asyncio.TaskGroup) -> None:
         if self._execution is None:
@@ -113,6 +113,8 @@ class Worker:
         if self._to_store:
             tickets, self._to_store = self._to_store, []
             tasks.create_task(self._store(tickets))
+        if self._inbound is not None and self._inbound.refused:
+            tasks.create_task(self._commit(Transition()))
         limits = self._limits
         for lane in self._queues.lanes():
             while self._executing[lane] < limits.batches and self._committing < limits.commits:
@@ -131,6 +133,7 @@ class Worker:
         self._execution = Execution(catalog, callers, self._partition, self._folding)
         self._queues.use_handlers(self._execution.handler_of)
         self._queues.release_all()
+        self.unfinished.room.set()
 
     @property
     def open(self) -> bool:
@@ -140,7 +143,7 @@ class Worker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more Commands, and finish what can be finished within `timeout_s`."""
         self._draining = True
-        self._room.set()
+        self.unfinished.room.set()
         try:
             async with asyncio.timeout(timeout_s):
                 while any(self._executing.values()) or self._committing or self._queues or self._to_store:
@@ -160,7 +163,7 @@ class Worker:
                 ticket.set_waiting(now_us, asyncio.get_running_loop().time())
             ticket.stored = ticket.checked = True
             highest = max(highest, entry.number)
-            self._unfinished[entry.command.key, entry.command.id] = ticket
+            self.unfinished.take_up(ticket)
             self._line_up(ticket)
         self._numbers = count(highest + 1)
         self._open = True
@@ -170,59 +173,55 @@ class Worker:
         self._open = False
         self.taken_up.set()
         self._queues.cancel_timers()
-        for ticket in list(self._unfinished.values()):
+        for ticket in self.unfinished.clear():
             ticket.settled = True
             ticket.tell(NotReady("Evento stopped before this Command was finished. Send it again, with the same id"))
-        self._unfinished.clear()
-        self._room.set()
 
     # ------------------------------------------------------------ intake
-    def has_room(self) -> bool:
-        """Tell whether another Command is taken in."""
-        limits = self._limits
-        return (
-            self.inbox_commands < limits.inbox_commands
-            and self._inbox_bytes < limits.inbox_bytes
-            and len(self._unfinished) - self.inbox_commands < limits.pending_commands
-        )
-
     async def wait_room(self) -> None:
         """Wait until there is room for another Command, or the worker closes."""
-        while self.open and not self.has_room():
-            self._room.clear()
-            await self._room.wait()
+        while self.open and not self.unfinished.has_room():
+            await self.unfinished.wait_change()
 
-    def accept(self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool) -> Ticket:
+    def accept(self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool, origin: Origin | None = None) -> Ticket:
         """Take a Command in; `waiter` hears once what became of it. An eager one is content with pending, once that is durable.
+        `origin` keeps it meanwhile.
 
         Raises NotReady, Overloaded, or IdReused when the same id is under way with other content.
         """
         if not self._open or self._draining or self._execution is None:
             raise NotReady()
-        name = (command.key, command.id)
-        first = self._unfinished.get(name)
+        first = self.unfinished.find(command.key, command.id)
         if first is not None:
-            return self._join(first, command, waiter, place, eager)
-        if not self.has_room():
+            if not self._execution.same_content(command, first.command):
+                raise id_reused(first.command)
+            first.join(waiter, place, eager)
+            if origin is not None:
+                first.add_origin(origin)
+            return first
+        if not self.unfinished.has_room():
             raise Overloaded(retry_after_s=1)
         ticket = Ticket(command, next(self._numbers), waiter, place, eager)
-        self._unfinished[name] = ticket
-        ticket.in_inbox = True
-        self.inbox_commands += 1
-        self._inbox_bytes += ticket.bytes
+        if origin is not None:
+            ticket.add_origin(origin)
+        self.unfinished.add(ticket)
         if command.due_us is not None:
             ticket.due_us = command.due_us
         self._line_up(ticket)
         return ticket
 
-    def _join(self, first: Ticket, command: Command, waiter: Waiter, place: int, eager: bool) -> Ticket:
-        assert self._execution is not None  # noqa: S101 - accept refuses without it
-        if not self._execution.same_content(command, first.command):
-            raise id_reused(first.command)
-        first.join(waiter, place, eager)
-        if first.durable:
-            first.tell_eager()
-        return first
+    def accept_input(self, command: Command, source: Source) -> None:
+        """See `evento.engine.inbound.Intake`."""
+        self.accept(command, source, eager=False, origin=source)
+
+    async def wait_input_room(self) -> None:
+        """See `evento.engine.inbound.Intake`."""
+        while not self.open or self._execution is None or not self.unfinished.has_room_for_inputs():
+            await self.unfinished.wait_change()
+
+    def tell_refusals(self) -> None:
+        """See `evento.engine.inbound.Intake`."""
+        self._wake.set()
 
     def hurry(self, ticket: Ticket, waiter: Waiter) -> None:
         """Make this waiter eager and its Command durable: the answer comes without waiting for the turn."""
@@ -242,11 +241,11 @@ class Worker:
                 return
             ticket.due_us = None
         instance = self._queues.push(ticket)
-        if instance.timer is not None and not ticket.stored:
+        if instance.timer is not None and not ticket.stored and not _kept_elsewhere(ticket, instance):
             self._store_queue(instance)  # what may wait long must not live in memory alone
 
     def _due(self, ticket: Ticket) -> None:
-        if self._unfinished.get((ticket.command.key, ticket.command.id)) is ticket and ticket.due_us is not None:
+        if self.unfinished.holds(ticket) and ticket.due_us is not None:
             self._line_up(ticket)
 
     # ------------------------------------------------------------ storing what cannot be finished now
@@ -267,6 +266,7 @@ class Worker:
         known = await self._execution.find_known([ticket for ticket in tickets if not ticket.checked and not ticket.stored])
         for ticket, _ in known:
             self._drop(ticket)
+        _mark_known(known)
         self._tell_known(known)
         tickets = [ticket for ticket in tickets if not (ticket.stored or ticket.settled)]
         if not tickets:
@@ -275,10 +275,11 @@ class Worker:
         for ticket in tickets:
             ticket.stored = ticket.storing = True
             ticket.to_store = False
+            ticket.mark_kept()
         await self._commit(Transition(pending=tuple(pending_of(ticket) for ticket in tickets)))
         for ticket in tickets:
             ticket.storing = False
-            self._leave_inbox(ticket)
+            self.unfinished.leave_inbox(ticket)
             if not ticket.settled:
                 ticket.tell_eager()
 
@@ -296,6 +297,7 @@ class Worker:
         executed = await execution.execute(batch, self._clock.now_us())
         settled = settle(executed.runs, now_us=self._clock.now_us(), jitter=self._jitter, refolded=executed.refolded)
         self._advance(execution, batch, executed.runs)
+        _mark_known(executed.known)
         self._executing[lane] -= 1
         self._committing += 1
         self._wake.set()
@@ -323,6 +325,8 @@ class Worker:
             run = next(in_order)  # there is one for each instance that has tickets, in the same order
             for index in range(run.done):
                 tickets[index].settled = True
+                if tickets[index].origins:
+                    tickets[index].mark_kept()
             self._queues.keep(instance, run.state_after())
             if run.failure is None:
                 self._queues.offer(instance)
@@ -330,6 +334,7 @@ class Worker:
             instance.queue[:0] = tickets[run.done :]
             if run.counted:
                 _mark_storing(tickets[run.done])
+                tickets[run.done].mark_kept()
                 tickets[run.done].set_waiting(self._clock.now_us(), asyncio.get_running_loop().time())
                 self._observer.failed(run)
                 self._queues.offer(instance)
@@ -339,7 +344,9 @@ class Worker:
                 self._queues.block(instance, execution.delay_s(run))
 
     async def _commit(self, transition: Transition) -> float:
-        if not (transition.runs or transition.pending or transition.resolved or transition.states):
+        if self._inbound is not None:
+            transition = self._inbound.completed(transition)
+        if transition.is_empty():
             return 0.0
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -359,7 +366,7 @@ class Worker:
             ticket = run.works[run.done]
             if isinstance(ticket, Ticket):
                 ticket.storing = False
-                self._leave_inbox(ticket)
+                self.unfinished.leave_inbox(ticket)
                 ticket.tell_eager()
 
     def _tell_known(self, known: Sequence[Known]) -> None:
@@ -367,38 +374,14 @@ class Worker:
             self._finish(ticket, turn if isinstance(turn, EventoError) else Outcome(turn.kind, turn, duplicate=True))
 
     def _finish(self, ticket: Ticket, answer: Outcome | EventoError) -> None:
-        place = (ticket.command.key, ticket.command.id)
-        if self._unfinished.get(place) is not ticket:
-            return  # found finished by its batch and by the storing of it alike
-        del self._unfinished[place]
-        ticket.settled = True
-        self._leave_inbox(ticket)
-        ticket.tell(answer)
-
-    def _leave_inbox(self, ticket: Ticket) -> None:
-        if ticket.in_inbox:
-            ticket.in_inbox = False
-            self.inbox_commands -= 1
-            self._inbox_bytes -= ticket.bytes
-            self._room.set()
+        if self.unfinished.remove(ticket):  # else found finished by its batch and by the storing of it alike
+            ticket.settled = True
+            ticket.tell(answer)
 
     # ------------------------------------------------------------ operators
-    def pending(self) -> Sequence[Pending]:
-        """Return all durable unfinished Commands."""
-        return [pending_of(ticket) for ticket in self._unfinished.values() if ticket.durable]
-
-    def count_pending(self) -> tuple[int, int]:
-        """Return how many durable unfinished Commands there are, and how many of them are parked."""
-        parked = [ticket.parked for ticket in self._unfinished.values() if ticket.durable]
-        return len(parked), sum(parked)
-
-    def find(self, key: EntityKey, command_id: str) -> Ticket | None:
-        """Return an unfinished Command."""
-        return self._unfinished.get((key, command_id))
-
     async def retry(self, key: EntityKey, command_id: str) -> None:
         """Try a waiting or parked Command now. Raises NotFound."""
-        ticket = self._unfinished_or_raise(key, command_id)
+        ticket = self.unfinished.find_or_raise(key, command_id)
         if ticket.settled:
             return  # its turn is over, and on its way into the journal
         scheduled = ticket.due_us is not None and not ticket.attempts
@@ -413,7 +396,7 @@ class Worker:
 
     async def discard(self, key: EntityKey, command_id: str) -> None:
         """End an unfinished Command without an event. Raises NotFound, InvalidRequest when its turn takes too long just now."""
-        ticket = self._unfinished_or_raise(key, command_id)
+        ticket = self.unfinished.find_or_raise(key, command_id)
         instance = self._queues.instance(key)
         try:
             async with asyncio.timeout(_DISCARD_WAIT_S):
@@ -421,7 +404,7 @@ class Worker:
                     await self._clock.sleep(_POLL_S)
         except TimeoutError as error:
             raise InvalidRequest(f"{command_id} is being executed just now; try again") from error
-        if self._unfinished_or_raise(key, command_id).settled:
+        if self.unfinished.find_or_raise(key, command_id).settled:
             raise InvalidRequest(f"{command_id} is finished just now; ask for its outcome")
         instance.busy = True
         try:
@@ -440,11 +423,18 @@ class Worker:
         self._finish(ticket, Outcome(turn.kind, turn))
         self._observer.committed((turn,), 0.0, self._clock.now_us())
 
-    def _unfinished_or_raise(self, key: EntityKey, command_id: str) -> Ticket:
-        ticket = self._unfinished.get((key, command_id))
-        if ticket is None:
-            raise NotFound(f"no unfinished Command {command_id!r} of {key}", command_id=command_id)
-        return ticket
+
+def _kept_elsewhere(ticket: Ticket, instance: Instance) -> bool:
+    """Tell whether a waiting ticket need not be stored: it is where it came from, and waits for a function that is down, so that
+    there may be very many of its kind. What waits behind a Command that failed is stored, or nothing after it could be let go."""
+    head = instance.queue[0]
+    return bool(ticket.origins) and not (head.attempts or head.parked)
+
+
+def _mark_known(known: Sequence[Known]) -> None:
+    for ticket, answer in known:
+        if not isinstance(answer, EventoError):  # a refusal is told by a commit of its own
+            ticket.mark_kept()
 
 
 def _mark_storing(ticket: Ticket) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from evento.engine.callers import Caller
 from evento.engine.engine import Engine
-from evento.engine.worker import Limits
+from evento.engine.unfinished import Limits
 from evento.errors import CommandError, EventoError, JournalError, JournalRewind, NotFound
 from evento.journal.base import CommandRef, Partition
 from evento.journal.memory import MemoryJournal

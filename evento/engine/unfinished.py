@@ -1,0 +1,127 @@
+"""The Commands of one partition that are not finished, by instance and id, and how many of them are in memory alone. Bounded."""
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from evento.engine.ticket import Ticket
+from evento.errors import NotFound
+from evento.lifecycle.settle import pending_of
+from evento.model.command import Pending
+from evento.model.keys import EntityKey
+
+
+class Limits(Struct, frozen=True):
+    """What a worker holds at most, and how much it takes at a time."""
+
+    inbox_commands: int = 20_000
+    inbox_bytes: int = 64 * 1024 * 1024
+    pending_commands: int = 200_000
+    batch_commands: int = 1000
+    run_commands: int = 250  # of one instance in one batch
+    batches: int = 2  # with one function at the same time
+    commits: int = 4  # with the journal at the same time
+    cached_instances: int = 50_000
+    cached_bytes: int = 48 * 1024 * 1024
+
+
+def shared(limits: Limits, partitions: int) -> Limits:
+    """Return the limits of one of several workers in a process: twice an even share of what it holds, for no load is even."""
+    names = ("inbox_commands", "inbox_bytes", "pending_commands", "cached_instances", "cached_bytes")
+    return replace(limits, **{name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names})
+
+
+class Unfinished:
+    """What was accepted and has not ended. The inbox is the part of it that is not among the journal's pending."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tickets: dict[tuple[EntityKey, str], Ticket] = {}
+        self.inbox_commands = 0
+        self._inbox_bytes = 0
+        self.room = asyncio.Event()  # set whenever there may be more room than before, or none any more
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    # ------------------------------------------------------------ in and out
+    def add(self, ticket: Ticket) -> None:
+        """Take a Command in that the journal does not have."""
+        self.take_up(ticket)
+        ticket.in_inbox = True
+        self.inbox_commands += 1
+        self._inbox_bytes += ticket.bytes
+
+    def take_up(self, ticket: Ticket) -> None:
+        """Take a Command in that is among the pending."""
+        self._tickets[ticket.command.key, ticket.command.id] = ticket
+
+    def leave_inbox(self, ticket: Ticket) -> None:
+        """Note that the journal has it now, or it has ended."""
+        if ticket.in_inbox:
+            ticket.in_inbox = False
+            self.inbox_commands -= 1
+            self._inbox_bytes -= ticket.bytes
+            self.room.set()
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Forget a Command that has ended; False if it had ended before."""
+        place = (ticket.command.key, ticket.command.id)
+        if self._tickets.get(place) is not ticket:
+            return False
+        del self._tickets[place]
+        self.leave_inbox(ticket)
+        return True
+
+    def clear(self) -> Sequence[Ticket]:
+        """Forget all, and return them."""
+        tickets = list(self._tickets.values())
+        self._tickets.clear()
+        self.room.set()
+        return tickets
+
+    # ------------------------------------------------------------ room
+    def has_room(self) -> bool:
+        """Tell whether another Command is taken in."""
+        limits = self._limits
+        return (
+            self.inbox_commands < limits.inbox_commands
+            and self._inbox_bytes < limits.inbox_bytes
+            and len(self._tickets) - self.inbox_commands < limits.pending_commands
+        )
+
+    def has_room_for_inputs(self) -> bool:
+        """Tell whether one is taken that can wait where it is: half of the inbox is left to those that cannot."""
+        return 2 * self.inbox_commands < self._limits.inbox_commands and self.has_room()
+
+    async def wait_change(self) -> None:
+        """Wait until there may be more room than now, or none any more."""
+        self.room.clear()
+        await self.room.wait()
+
+    # ------------------------------------------------------------ looking
+    def find(self, key: EntityKey, command_id: str) -> Ticket | None:
+        """Return an unfinished Command."""
+        return self._tickets.get((key, command_id))
+
+    def find_or_raise(self, key: EntityKey, command_id: str) -> Ticket:
+        """Return an unfinished Command. Raises NotFound."""
+        ticket = self.find(key, command_id)
+        if ticket is None:
+            raise NotFound(f"no unfinished Command {command_id!r} of {key}", command_id=command_id)
+        return ticket
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Tell whether this very Command has not ended."""
+        return self.find(ticket.command.key, ticket.command.id) is ticket
+
+    def pending(self) -> Sequence[Pending]:
+        """Return all durable unfinished Commands."""
+        return [pending_of(ticket) for ticket in self._tickets.values() if ticket.durable]
+
+    def count_pending(self) -> tuple[int, int]:
+        """Return how many durable unfinished Commands there are, and how many of them are parked."""
+        parked = [ticket.parked for ticket in self._tickets.values() if ticket.durable]
+        return len(parked), sum(parked)
