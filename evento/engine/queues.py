@@ -39,7 +39,7 @@ class Instance:
     `state` may be ahead of what is durable: as long as `commits` are under way it must not be dropped, and nobody is told of it.
     """
 
-    __slots__ = ("busy", "commits", "key", "lane", "lane_type", "listed", "queue", "state", "timer", "weight")
+    __slots__ = ("busy", "commits", "key", "lane", "lane_type", "listed", "loose", "queue", "state", "timer", "weight")
 
     def __init__(self, key: EntityKey) -> None:
         self.key = key
@@ -48,6 +48,7 @@ class Instance:
         self.weight = 0  # bytes counted for it
         self.busy = False  # in a batch
         self.listed = False  # among those that may be taken
+        self.loose = False  # a Command in its queue may be stored though one ahead of it is not
         self.commits = 0
         self.timer: Callable[[], None] | None = None  # set while its queue must wait; cancels the waiting
         self.lane: deque[Instance] | None = None  # where it stood last, with a Command of this type that had not failed

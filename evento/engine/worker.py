@@ -8,7 +8,7 @@ that follow.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, takewhile
 
 from evento.clock import Clock
@@ -67,6 +67,7 @@ class Worker:
         self._execution: Execution | None = None
         self.unfinished = Unfinished(limits)
         self._to_store: list[Ticket] = []
+        self._storing = False  # one at a time: what is stored later must not be durable earlier
         self._numbers = count()
         self._executing: Counter[Lane] = Counter()
         self._under_way: Counter[Lane] = Counter()  # executing or committing
@@ -110,7 +111,8 @@ class Worker:
     def _start_work(self, tasks: asyncio.TaskGroup) -> None:
         if self._execution is None:
             return  # what is pending waits for the catalog
-        if self._to_store:
+        if self._to_store and not self._storing:
+            self._storing = True
             tickets, self._to_store = self._to_store, []
             tasks.create_task(self._store(tickets))
         if self._inbound is not None and self._inbound.refused:
@@ -146,7 +148,7 @@ class Worker:
         self.unfinished.room.set()
         try:
             async with asyncio.timeout(timeout_s):
-                while any(self._executing.values()) or self._committing or self._queues or self._to_store:
+                while any(self._executing.values()) or self._committing or self._queues or self._to_store or self._storing:
                     await self._clock.sleep(_POLL_S)
         except TimeoutError:
             return
@@ -229,6 +231,7 @@ class Worker:
         if ticket.durable:
             ticket.tell_eager()
         else:
+            self._queues.instance(ticket.command.key).loose = True
             self._schedule_storing(ticket)
 
     def _line_up(self, ticket: Ticket) -> None:
@@ -241,6 +244,7 @@ class Worker:
                 return
             ticket.due_us = None
         instance = self._queues.push(ticket)
+        instance.loose = instance.loose or ticket.stored or ticket.to_store
         if instance.timer is not None and not ticket.stored and not _kept_elsewhere(ticket, instance):
             self._store_queue(instance)  # what may wait long must not live in memory alone
 
@@ -251,8 +255,11 @@ class Worker:
     # ------------------------------------------------------------ storing what cannot be finished now
     def _store_queue(self, instance: Instance) -> None:
         """Store all of a waiting queue: were one durable before those ahead of it, it would overtake them after a crash."""
-        unstored = list(takewhile(lambda ticket: not (ticket.stored or ticket.to_store), reversed(instance.queue)))
-        for ticket in reversed(unstored):
+        unstored: Iterable[Ticket] = instance.queue
+        if not instance.loose:  # what is stored stands ahead of what is not
+            unstored = reversed(list(takewhile(lambda ticket: not (ticket.stored or ticket.to_store), reversed(instance.queue))))
+        instance.loose = False
+        for ticket in unstored:
             self._schedule_storing(ticket)
 
     def _schedule_storing(self, ticket: Ticket) -> None:
@@ -269,14 +276,14 @@ class Worker:
         _mark_known(known)
         self._tell_known(known)
         tickets = [ticket for ticket in tickets if not (ticket.stored or ticket.settled)]
-        if not tickets:
-            return
         # From here to the append nothing is awaited: a settlement sees either no entry at all, or one that is ahead of it.
         for ticket in tickets:
             ticket.stored = ticket.storing = True
             ticket.to_store = False
             ticket.mark_kept()
         await self._commit(Transition(pending=tuple(pending_of(ticket) for ticket in tickets)))
+        self._storing = False
+        self._wake.set()
         for ticket in tickets:
             ticket.storing = False
             self.unfinished.leave_inbox(ticket)

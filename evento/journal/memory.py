@@ -11,7 +11,7 @@ from evento.errors import JournalBusy, JournalError
 from evento.journal.base import CommandRef, EntityPlace, EventsEntry, History, InstanceEntry, Partition, TurnEntry
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Appended, Conflict, Run, Transition
+from evento.model.transition import Appended, Conflict, Input, Refusal, Run, Transition
 
 
 class MemoryJournal:
@@ -27,6 +27,15 @@ class MemoryJournal:
         self.waiting: dict[int, Pending] = {}
         self.catalogs: list[bytes] = []
         self.owner: MemoryPartition | None = None
+        self.records: list[Input] = []  # what came in without the platform
+        self.reached: dict[str, int] = {}
+        self.refusals: list[Refusal] = []
+        self.arrived = asyncio.Event()
+
+    def put(self, record: Input) -> None:
+        """Put a record where Commands come in without the platform; offsets grow by one within a source."""
+        self.records.append(record)
+        self.arrived.set()
 
     @property
     def history(self) -> History:
@@ -86,15 +95,12 @@ class MemoryPartition:
 
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
+        self.inputs = MemoryInputs(journal)
 
     @property
     def number(self) -> int:
         """Return 0."""
         return 0
-
-    @property
-    def inputs(self) -> None:
-        """Return None: Commands come through the platform."""
 
     async def wait_revoked(self) -> None:
         """Wait for ever: there is nobody else."""
@@ -127,6 +133,8 @@ class MemoryPartition:
         self._journal.waiting.update((pending.number, pending) for pending in transition.pending)
         for number in transition.resolved:
             self._journal.waiting.pop(number, None)
+        self._journal.reached.update(transition.inputs)
+        self._journal.refusals.extend(transition.refusals)
         return Appended(position=self._journal.position)
 
     def _conflict(self, runs: Sequence[Run]) -> Conflict | None:
@@ -149,6 +157,24 @@ class MemoryPartition:
         if run.version > run.before:
             journal.versions[run.key] = run.version
             journal.states[run.key] = run.state or State(version=run.version, payload=None, schema_id=0, revision="")
+
+
+class MemoryInputs:
+    """The records, read from what is done with."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+        self._next = dict(journal.reached)
+
+    async def read(self, limit: int) -> Sequence[Input]:
+        """Return the next records; wait until there is one."""
+        while True:
+            new = [record for record in self._journal.records if record.offset >= self._next.get(record.source, 0)][:limit]
+            if new:
+                self._next.update((record.source, record.offset + 1) for record in new)
+                return new
+            self._journal.arrived.clear()
+            await self._journal.arrived.wait()
 
 
 class MemoryHistory:

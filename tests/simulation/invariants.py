@@ -11,7 +11,7 @@ from tests.simulation.world import World, stream_of, told
 def check(world: World) -> list[str]:
     """Return every invariant that is broken, as a sentence with its number."""
     problems = list(world.problems)
-    for part in (lost, phantom, doubled, streams, order, told_is_stored):
+    for part in (lost, phantom, doubled, streams, order, told_is_stored, refused):
         problems += part(world)
     return problems
 
@@ -78,6 +78,8 @@ def order(world: World) -> Iterator[str]:
         if first.accepted_s is None or first.command.due_us is not None:
             continue
         for later in world.sent:
+            if first.by_record and (not later.by_record or later.command.due_us is not None):
+                continue  # a record is taken in when it is read; what does not come by record, or is scheduled, may be earlier
             if later.command.key == first.command.key and later.sent_s > first.accepted_s:
                 key = first.command.key
                 if places.get((key, later.command.id), len(places)) < places.get((key, first.command.id), -1):
@@ -89,3 +91,12 @@ def told_is_stored(world: World) -> Iterator[str]:
         stored = [item for item in stream_of(world, sent.command.key) if item.command.id == sent.command.id]
         if not stored or stored[0].events != turn.events or stored[0].before != turn.before:
             yield f"I11: what {sent.command.id} was told is not what is stored"
+
+
+def refused(world: World) -> Iterator[str]:
+    """Every record that cannot be executed is answered with a refusal, at least once, and no other is ever refused."""
+    answered = {refusal.offset for refusal in world.journal.refusals}
+    for offset in set(world.to_refuse) - answered:
+        yield f"I2: the record {offset} should have been refused"
+    for offset in answered - set(world.to_refuse):
+        yield f"I1: the record {offset} was refused: {[item for item in world.journal.refusals if item.offset == offset]}"

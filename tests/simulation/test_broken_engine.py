@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from evento.engine.inbound import Inbound, Source
 from evento.engine.queues import Instance, Queues
 from evento.engine.ticket import Ticket
 from evento.engine.turns import Execution
 from evento.engine.worker import Worker
+from evento.errors import EventoError
 from evento.lifecycle.run import Progress
 from evento.model.command import Command
-from evento.model.transition import Transition
+from evento.model.transition import Input, Transition
 from tests.simulation.invariants import check
 from tests.simulation.world import play
 
@@ -72,9 +74,9 @@ def let_what_waits_behind_a_retry_overtake_it(patch: pytest.MonkeyPatch) -> None
 def ignore_the_expected_version(patch: pytest.MonkeyPatch) -> None:
     accept = Worker.accept
 
-    def forget(self: Worker, command: Command, tell: Any, *, eager: bool) -> Ticket:
+    def forget(self: Worker, command: Command, *arguments: Any, **options: Any) -> Ticket:
         bare = Command(command.id, command.key, command.type, command.schema_id, command.payload, command.accepted_us)
-        return accept(self, bare, tell, eager=eager)
+        return accept(self, bare, *arguments, **options)
 
     patch.setattr(Worker, "accept", forget)
 
@@ -113,6 +115,23 @@ def believe_whatever_a_function_answers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("evento.engine.checking.Checker._declared_by", lambda self, entity, command: _Anything())
 
 
+def skip_records_that_are_only_read(patch: pytest.MonkeyPatch) -> None:
+    make = Source.__init__
+
+    def done_at_once(self: Source, inbound: Inbound, given: Input) -> None:
+        make(self, inbound, given)
+        self.done = True
+
+    patch.setattr(Source, "__init__", done_at_once)
+
+
+def forget_to_answer_bad_records(patch: pytest.MonkeyPatch) -> None:
+    def done_in_silence(self: Inbound, source: Source, error: EventoError) -> None:
+        source.done = True
+
+    patch.setattr(Inbound, "refuse", done_in_silence)
+
+
 class _Anything(dict[str, tuple[int, bool]]):
     def get(self, key: str, default: Any = None) -> tuple[int, bool]:
         return (1, False)
@@ -129,6 +148,8 @@ BREAKS = [
     leave_finished_commands_pending,
     drop_what_stands_behind_a_failure,
     believe_whatever_a_function_answers,
+    skip_records_that_are_only_read,
+    forget_to_answer_bad_records,
 ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
+import msgspec
 from msgspec import Struct
 
 from evento.engine.callers import Caller
@@ -15,7 +16,7 @@ from evento.journal.base import CommandRef, Partition
 from evento.journal.memory import MemoryJournal
 from evento.model.command import Command, Outcome, Pending, State, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Appended, Conflict, Transition
+from evento.model.transition import Appended, Conflict, Input, Transition
 from evento.registry.catalog import Catalog
 from evento.registry.deployment import Registry
 from evento.registry.documents import documents_of
@@ -39,7 +40,14 @@ class FaultyPartition:
         self._dead = False
         self.number = 0
         self.inputs = inner.inputs
-        self.wait_revoked = inner.wait_revoked
+
+    async def wait_revoked(self) -> None:
+        """Another node wants the partition now and then, and gives it back at once."""
+        if self._world.revoke_s is None or self._world.healed:
+            await self._inner.wait_revoked()
+        else:
+            await asyncio.sleep(self._random.expovariate(1 / self._world.revoke_s))
+            self._world.revocations += 1
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         await asyncio.sleep(self._random.expovariate(2000))
@@ -97,6 +105,7 @@ class Sent(Struct):
     told_s: float | None = None
     outcome: Outcome | None = None
     conflict: bool = False
+    by_record: bool = False
 
 
 class World:
@@ -110,6 +119,9 @@ class World:
         self.sent: list[Sent] = []
         self.problems: list[str] = []
         self.crashes = 0
+        self.revocations = 0
+        self.to_refuse: list[int] = []  # offsets of records
+        self.revoke_s = self.random.choice([None, None, 0.3, 2.0])
         trouble = self.random.choice([0.0, 0.05, 0.2, 0.4])
         poisoned = frozenset(f"a{n}" for n in range(ACCOUNTS) if self.random.random() < 0.15)
         self.function = SimFunction(self.random, trouble=trouble, poisoned=poisoned)
@@ -188,6 +200,9 @@ class World:
             account = f"a{self.random.randrange(ACCOUNTS)}"
             sent = Sent(self._command(f"c{number}-{step}", account), asyncio.get_running_loop().time())
             self.sent.append(sent)
+            if self.random.random() < 0.2:
+                await self._put(sent)
+                continue
             mode = self.random.random()
             wait_s = 0.0 if mode < 0.2 else self.random.choice([0.05, 1.0, 30.0])
             await self._send(sent, wait_s, many=0.2 <= mode < 0.4)
@@ -196,6 +211,23 @@ class World:
             if self.random.random() < 0.05:
                 await self._contradict(sent.command)
             await self._read(sent)
+
+    async def _put(self, sent: Sent) -> None:
+        """Send by a record that nobody answers; sometimes twice, sometimes followed by one that must be refused."""
+        sent.by_record, sent.accepted_s = True, asyncio.get_running_loop().time()
+        for _ in range(self.random.choice([1, 1, 1, 2])):
+            self._record(sent.command)
+        if self.random.random() < 0.1:
+            other = msgspec.structs.replace(sent.command, payload=encode(sent.command.type, {"amount": 1001}))
+            self.to_refuse.append(self._record(other))
+        if self.random.random() < 0.1:
+            self.to_refuse.append(self._record(msgspec.structs.replace(sent.command, id="bad", payload=b"\xff")))
+        await asyncio.sleep(self.random.expovariate(20))
+
+    def _record(self, command: Command) -> int:
+        offset = len(self.journal.records)
+        self.journal.put(Input("records", offset, command.key, command.id, command))
+        return offset
 
     def _command(self, command_id: str, account: str) -> Command:
         assert self._catalog is not None
@@ -287,13 +319,18 @@ class World:
         deadline_s, pause_s = asyncio.get_running_loop().time() + QUIET_S, 0.2
         while asyncio.get_running_loop().time() < deadline_s:
             await self._resume_parked()
-            if not self.journal.waiting and all(self._finished(sent) for sent in self.sent):
+            if not self.journal.waiting and all(self._finished(sent) for sent in self.sent) and self._answered():
                 return
             pause_s = min(pause_s * 1.5, 60)
             await asyncio.sleep(pause_s)
         left = [entry.command.id for entry in self.journal.waiting.values()]
         missing = [sent.command.id for sent in self.sent if not self._finished(sent)]
-        self.problems.append(f"not finished {QUIET_S} s after healing: pending {left}, without an end {missing}")
+        records = f"records done up to {self.journal.reached} of {len(self.journal.records)}"
+        self.problems.append(f"not finished {QUIET_S} s after healing: pending {left}, without an end {missing}, {records}")
+
+    def _answered(self) -> bool:
+        """Tell whether every record is done with."""
+        return self.journal.reached.get("records", 0) == len(self.journal.records)
 
     def _finished(self, sent: Sent) -> bool:
         return CommandRef(sent.command.key, sent.command.id) in self.journal.turns
