@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evento.api.ids import CommandIds
-from evento.api.times import TimeText, parse_time
 from evento.errors import InvalidRequest
+from evento.model.times import TimeText, parse_time
 
 MICROSECONDS = st.integers(0, 253_402_300_799_999_999)  # up to the end of the year 9999
 
