@@ -45,6 +45,6 @@ def parse_time(text: str, field: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError("no offset")
-        return (moment - _EPOCH) // _MICROSECOND
+        return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND  # OverflowError: in UTC it is in no year from 1 to 9999
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"{field} {text[:80]!r}: must be {rule}", field=field, rule=rule, value=text[:80]) from error
