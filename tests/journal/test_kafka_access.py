@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.kafka import broker
 from tests.kafka.fixtures import need_kafka
 from tests.kafka.secure import allow, secured, set_scram_password
 
+PAGE = Path(__file__).parents[2] / "docs/how-to/run-on-an-existing-kafka-cluster.md"
 PASSWORDS = {"node": "hush-node", "reader": "hush-reader", "newcomer": "hush-newcomer"}
 SCRAM_USER, SCRAM_PASSWORD = "scram", "hush-scram"
 GROUP = "acme.evento"
@@ -62,17 +64,16 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     listener = secured(folder, PASSWORDS)
     with broker.Cluster(folder=folder / "kafka", security=listener.listener) as cluster:
-        node_rights = ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE")
-        allow(
-            cluster.bootstrap, "node", [(ResourceType.TOPIC, "acme.", AclOperation[right]) for right in node_rights], prefixed=True
-        )
-        own = [
-            (ResourceType.GROUP, GROUP, AclOperation.READ),
-            (ResourceType.TRANSACTIONAL_ID, "acme.evento.", AclOperation.WRITE),
-            (ResourceType.TRANSACTIONAL_ID, "acme.evento.", AclOperation.DESCRIBE),
-        ]
-        allow(cluster.bootstrap, "node", own, prefixed=True)
+        for command in commands_of_the_page():
+            broker.run_tool(command.replace("broker1:9092", cluster.bootstrap).replace("User:evento", "User:node"))
         yield Guarded(cluster.bootstrap, cluster.secure_bootstrap, listener.certificate, folder)
+
+
+def commands_of_the_page() -> list[str]:
+    """Return the lines by which an operator gives a node its rights."""
+    found = re.findall(r"^\$ (kafka-acls\.sh (?:[^\n]*\\\n)*[^\n]*)$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(found) == 3
+    return [command.replace("\\\n", " ") for command in found]
 
 
 def all_topics(cluster: clients.Cluster) -> list[Topic]:

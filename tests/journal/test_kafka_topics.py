@@ -21,7 +21,7 @@ from evento.journal.kafka.topics import (
     topics_of_deployment,
     topics_of_entity,
 )
-from tests.kafka.broker import quiet
+from tests.kafka.broker import quiet, run_tool
 from tests.kafka.client import make_topic
 from tests.kafka.fixtures import Kafka
 
@@ -140,6 +140,17 @@ async def test_every_difference_is_told_at_once_and_nothing_is_altered(kafka: Ka
     after = await asyncio.to_thread(settings_of, kafka.bootstrap, events)
     assert wrong.items() <= after.items()
     assert (await asyncio.to_thread(partitions_of, kafka.bootstrap))[events] == 5
+
+
+async def test_the_command_that_is_told_mends_it(kafka: Kafka) -> None:
+    cluster = cluster_at(kafka.address())
+    catalog = deployment_topics(cluster.address).catalog
+    await asyncio.to_thread(make_topic, kafka.bootstrap, catalog, config={"retention.ms": "1000"})
+    with pytest.raises(JournalRefused) as error:
+        await ensure(cluster, topics_of_deployment(cluster.address), SystemClock())
+    (difference,) = error.value.details["differences"]
+    await asyncio.to_thread(run_tool, difference["remedy"].partition(": ")[2])
+    await ensure(cluster, topics_of_deployment(cluster.address), SystemClock())
 
 
 async def test_what_is_more_than_asked_for_is_fine(kafka: Kafka) -> None:
