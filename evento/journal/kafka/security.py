@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from evento.errors import SettingsError
 
@@ -102,10 +103,10 @@ _REASONS = {
 _UNCHECKED = {"enable.ssl.certificate.verification": "false", "ssl.endpoint.identification.algorithm": "none"}
 
 
-class Properties(dict[str, object]):
+class Properties(dict[str, Any]):
     """Properties for Kafka's client. Printed, they show names, and values only of those that are no secret."""
 
-    def redacted(self) -> dict[str, object]:
+    def redacted(self) -> dict[str, Any]:
         """Return what may be shown."""
         return {name: HIDDEN if name in SECRET else value for name, value in self.items()}
 
