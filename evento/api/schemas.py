@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 BODY_BYTES_MAX = 512 * 1024  # a schema, written as a string in JSON
 NO_SUBJECT, NO_VERSION, NO_SCHEMA = 40401, 40402, 40403
 BAD_SCHEMA, BAD_VERSION, READ_ONLY = 42201, 42202, 42205
-COMPATIBILITY = "BACKWARD_TRANSITIVE"  # what a deployment demands of Events and Commands, for each record by itself
+COMPATIBILITY = "BACKWARD"  # a deployment demands more, of each record by itself; some clients insist on this word
 _ID_DIGITS_MAX = 10
 _EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _FOR_EVER = {"cache-control": "max-age=31536000, immutable"}

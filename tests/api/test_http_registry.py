@@ -171,7 +171,7 @@ async def test_what_is_not_there_is_refused_in_the_words_of_a_registry(client: S
 
 async def test_how_the_registry_is_set_up_can_be_asked(server: Server, client: SchemaRegistryClient) -> None:
     assert await asked(client.get_schema_types) == ["AVRO"]
-    assert await asked(client.get_compatibility) == await asked(client.get_compatibility, EVENTS) == "BACKWARD_TRANSITIVE"
+    assert await asked(client.get_compatibility) == await asked(client.get_compatibility, EVENTS) == "BACKWARD"
     assert await asked(client.get_global_mode) == await asked(client.get_mode, EVENTS) == "READONLY"
     assert set(await asked(client.get_subjects_by_schema_id, 2)) == {EVENTS, "bank.MoneyReceived"}
     async with server.session.get("/registry/schemas/ids/2/schema") as response:
