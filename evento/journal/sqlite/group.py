@@ -97,10 +97,13 @@ class Group:
             if events:
                 version = before + events
                 if is_inline(state):
-                    inline = state
+                    inline = kept = state
+                elif state is None or state.payload is None:  # only its version is known, and that is in the row
+                    kept = State(version, None, 0, "")
                 else:
-                    direct[key] = (number, version, None if state is None or state.payload is None else encode(state))
-                heads[key] = Head(number, version, inline)
+                    kept = None
+                    direct[key] = (number, version, encode(state))
+                heads[key] = Head(number, version, kept)
             content, of_inline, checksum = encode_run(position, number, before, turns, inline)
             chain = chained(content, chain)
             size += 0 if of_inline is None else len(of_inline)

@@ -207,3 +207,23 @@ WHERE r.position IS NULL OR r.instance <> x.instance OR r.before <> x.before OR 
 -- name: audit_repeated
 -- Rows that share a Command's hash.
 SELECT hash, json_group_array(position) FROM command_index GROUP BY hash HAVING count(*) > 1
+
+-- name: read_reached
+-- How far each topic is read.
+SELECT topic, identity, next_offset FROM reached
+
+-- name: put_reached
+-- Move such a mark; the code repeats the placeholders for many rows at once.
+INSERT OR REPLACE INTO reached (topic, identity, next_offset) VALUES (?, ?, ?)
+
+-- name: read_inputs
+-- How far each source of Commands is done with.
+SELECT source, next_offset FROM input
+
+-- name: put_inputs
+-- Move such a mark.
+INSERT OR REPLACE INTO input (source, next_offset) VALUES (?, ?)
+
+-- name: forget_pending
+-- Forget everything pending.
+DELETE FROM pending

@@ -14,7 +14,7 @@ import msgspec
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.base import CommandRef, EventsEntry, TurnEntry
-from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
+from evento.journal.sqlite.connection import JOURNAL, Tuning, connect_reader, load_queries, one, translated
 from evento.journal.sqlite.jobs import Call, Jobs, Stop, answer, take
 from evento.journal.sqlite.layout import StoredEvents, StoredRun, content_checksum, decode_pending
 from evento.journal.sqlite.rows import find_heads, json_of, list_heads, load_state, numbers, read_events_page, read_page, read_rows
@@ -32,8 +32,9 @@ ReadPage = Callable[[apsw.Connection, dict[str, str], int, int, int], Sequence[R
 class Reader:
     """The thread that reads one file."""
 
-    def __init__(self, path: Path, tail: Tail) -> None:
+    def __init__(self, path: Path, tail: Tail, tuning: Tuning = JOURNAL) -> None:
         self._path = path
+        self._tuning = tuning
         self._tail = tail
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-reader-{path.name}", daemon=True)
@@ -74,7 +75,7 @@ class Reader:
 
     def _connect(self) -> None:
         self._queries = load_queries()
-        self._connection = connect_reader(self._path)
+        self._connection = connect_reader(self._path, self._tuning)
 
     # ---------------------------------------------------------------- questions, on the thread
     def states(self, keys: Sequence[EntityKey]) -> dict[EntityKey, State]:
