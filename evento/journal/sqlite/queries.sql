@@ -105,6 +105,10 @@ SELECT json_group_array(json_array(place, number, version, size, state_checksum)
     CAST(group_concat(CASE WHEN size <= 5120 THEN state END, '') AS BLOB)
 FROM (SELECT w.key AS place, i.*, length(i.state) AS size FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value)
 
+-- name: find_places
+-- Instances by a JSON array of names: [place in the array, number, version].
+SELECT json_group_array(json_array(w.key, i.number, i.version)) FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value
+
 -- name: list_instances
 -- The same for a page of names between two, with the name in place of the place.
 SELECT json_group_array(json_array(name, number, version, size, state_checksum)),

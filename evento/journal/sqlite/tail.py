@@ -175,6 +175,14 @@ class Tail:
                 self._cache = {}
             self._refresh()
 
+    def forget(self) -> None:
+        """Forget the heads that are only cached: their states were replaced on disk."""
+        self._recent = Generation(self._shares)
+        with self._lock:
+            self._epoch += 1
+            self._cache = {}
+            self._refresh()
+
     def remember(self, heads: dict[EntityKey, Head], epoch: int) -> None:
         """Cache heads that were read from disk after `epoch` was asked for."""
         with self._lock:
