@@ -42,7 +42,6 @@ OUTSIDE = ("evento/sdk/", "evento/testing/")
 TIME_PLACES = {
     "evento/clock.py": {"time_ns"},
     "evento/telemetry.py": {"gmtime", "strftime"},  # how a log line writes its time
-    "evento/api/times.py": {"gmtime", "strftime"},  # how an answer writes a time
 }
 SLEEP_PLACE = "evento/clock.py"
 # Generated code: a codec is compiled once per schema and then runs as fast as one written by hand.

@@ -5,17 +5,14 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from evento.api.times import parse_time
 from evento.errors import InvalidRequest, UnsupportedEncoding
 from evento.model.command import Context
+from evento.model.context import check_context_id, check_traceparent
+from evento.model.times import parse_time
 
 JSON_TYPES = frozenset((b"application/json", b""))
 AVRO_TYPES = frozenset((b"application/avro", b"avro/binary", b"application/vnd.apache.avro+binary"))
-CONTEXT_ID_RULE = "1 to 256 visible ASCII characters"
-EXPECTED_MAX = 2**53
 _ETAG = re.compile(rb'"(0|[1-9][0-9]{0,15})"')
-_CONTEXT_ID = re.compile(r"[!-~]{1,256}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,128})?")
 _READ = frozenset(
     (
         b"idempotency-key",
@@ -98,21 +95,6 @@ def check_encoding(encoding: bytes) -> None:
             rule="must be identity or left out",
             value=encoding.decode("latin-1")[:80],
         )
-
-
-def check_context_id(text: str, field: str) -> str:
-    """Return a correlation or causation id, or raise InvalidRequest."""
-    if not _CONTEXT_ID.fullmatch(text):
-        raise InvalidRequest(f"{field}: must be {CONTEXT_ID_RULE}", field=field, rule=CONTEXT_ID_RULE, value=text[:80])
-    return text
-
-
-def check_traceparent(text: str) -> str:
-    """Return a W3C traceparent, or raise InvalidRequest."""
-    if not _TRACEPARENT.fullmatch(text):
-        rule = "version-trace id-parent id-flags in lower-case hex, as W3C Trace Context says"
-        raise InvalidRequest(f"traceparent: must be {rule}", field="traceparent", rule=rule, value=text[:80])
-    return text
 
 
 def refused(name: bytes, rule: str, value: bytes) -> InvalidRequest:

@@ -9,10 +9,10 @@ from starlette.routing import Route
 from evento.api.answers import json_response, number_parameter, wants_avro
 from evento.api.outcomes import Views
 from evento.api.platform import Platform
-from evento.api.times import parse_time
 from evento.errors import InvalidRequest
 from evento.model.command import State
 from evento.model.keys import EntityKey, check_command_id, check_instance_id, check_namespace, check_type_name
+from evento.model.times import parse_time
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000

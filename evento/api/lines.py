@@ -9,13 +9,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from evento.api.headers import EXPECTED_MAX, check_context_id, check_traceparent
 from evento.api.intake import Intake, Request, Target, too_large
 from evento.api.json_in import MALFORMED, parse_json
-from evento.api.times import parse_time
 from evento.errors import EventoError, InvalidRequest
 from evento.model.command import Command, Context
+from evento.model.context import EXPECTED_MAX, check_context_id, check_traceparent
 from evento.model.limits import COMMAND_BYTES_MAX, HEADER_BYTES_MAX
+from evento.model.times import parse_time
 
 CHUNK_BYTES = 64 * 1024  # about this much is parsed at once; longer would hold up other requests
 CHUNK_LINES_MAX = 500

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from evento.api.problems import problem
-from evento.api.times import TimeText
 from evento.errors import EventoError, VersionConflict
 from evento.model.command import Command, Failure, Outcome, OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
+from evento.model.times import TimeText
 from evento.registry.catalog import Catalog
 
 _encode = msgspec.json.Encoder().encode

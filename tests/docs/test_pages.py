@@ -165,4 +165,4 @@ def test_the_requirements_lock_every_dependency() -> None:
 
 def distribution(requirement: str) -> str:
     """Return the normal form of a requirement's name."""
-    return re.sub(r"[._-]+", "-", re.split(r"[<>=!~; ]", requirement)[0]).lower()
+    return re.sub(r"[._-]+", "-", re.split(r"[<>=!~;\[ ]", requirement)[0]).lower()

@@ -1,0 +1,238 @@
+"""Turns and refusals as values of the outcomes' topic, and back: the Avro record of `evento/protocol/outcome.avsc`, by hand.
+
+The order of the calls is the order of the schema's fields. Knows neither topics nor headers.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from evento.errors import JournalCorrupt, PayloadRefused
+from evento.journal.kafka.avro import (
+    NULL,
+    SOME,
+    TRUE,
+    data,
+    long,
+    optional_text,
+    read_data,
+    read_long,
+    read_optional_text,
+    read_some,
+    read_text,
+    read_time,
+    text,
+    time,
+    word,
+)
+from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Turn
+from evento.model.keys import EntityKey
+from evento.model.transition import Refusal
+from evento.protocol.reserved import OUTCOME_ID
+from evento.schema.wire import pack_confluent, unpack_confluent
+
+REFUSED = "refused"
+_TURN = SOME  # turn is set, and at the end of the record refusal is not
+_REFUSAL = NULL + SOME
+_FINISHED = (OutcomeKind.SUCCEEDED, OutcomeKind.REJECTED, OutcomeKind.CONFLICT, OutcomeKind.DISCARDED)
+_KINDS = {kind.value: kind for kind in _FINISHED}
+_KIND_TEXTS = {kind: text(kind.value) for kind in _FINISHED}
+_FRAME = pack_confluent(OUTCOME_ID, b"")
+_FRAME_BYTES = len(_FRAME)
+_MALFORMED = (IndexError, ValueError, KeyError)  # a UnicodeDecodeError is a ValueError
+
+
+class _Head(NamedTuple):
+    """What every outcome begins with."""
+
+    key: EntityKey
+    command_id: str
+    outcome: str
+    time_us: int
+
+
+@lru_cache(maxsize=1024)
+def _begin(namespace: str, entity: str) -> bytes:
+    return _FRAME + text(namespace) + text(entity)
+
+
+def encode_turn(turn: Turn) -> bytes:
+    """Return the value that tells a finished Command."""
+    command = turn.command
+    namespace, entity, instance_id = command.key
+    parts = [
+        _begin(namespace, entity),
+        text(instance_id),
+        text(command.id),
+        _KIND_TEXTS[turn.kind],
+        time(turn.time_us),
+        _TURN,
+        word(command.type),
+        long(command.schema_id),
+        data(command.payload),
+        time(command.accepted_us),
+        NULL if command.expected is None else SOME + long(command.expected),
+        NULL if command.due_us is None else SOME + time(command.due_us),
+        NULL if command.context is None else _context(command.context),
+        long(turn.before),
+    ]
+    if turn.events:
+        parts.append(long(len(turn.events)))
+        for event in turn.events:
+            parts += word(event.type), long(event.schema_id), data(event.payload), TRUE if event.rejection else NULL
+    failure = NULL if turn.failure is None else _failure(turn.failure)
+    parts += NULL, word(turn.revision), long(turn.attempts), failure, NULL
+    return b"".join(parts)
+
+
+def encode_refusal(refusal: Refusal) -> bytes:
+    """Return the value that tells whoever wrote a record that it is refused."""
+    namespace, entity, instance_id = refusal.key
+    return b"".join(
+        (
+            _begin(namespace, entity),
+            text(instance_id),
+            text(refusal.command_id),
+            word(REFUSED),
+            time(refusal.time_us),
+            _REFUSAL,
+            text(refusal.code),
+            text(refusal.message),
+            text(refusal.source),
+            long(refusal.offset),
+        )
+    )
+
+
+def decode_outcome(value: bytes) -> Turn | Refusal:
+    """Return what a value tells. Raises JournalCorrupt."""
+    if not value.startswith(_FRAME):
+        raise JournalCorrupt(f"an outcome is not framed with the schema {OUTCOME_ID}: {_schema_of(value)}")
+    told: Turn | Refusal
+    try:
+        head, at = _read_head(value)
+        if read_some(value, at):
+            told, end = _read_turn(value, at + 1, head)
+            is_one = not read_some(value, end)
+            end += 1
+        else:
+            is_one = read_some(value, at + 1)
+            told, end = _read_refusal(value, at + 2, head)
+    except _MALFORMED as error:
+        raise JournalCorrupt(f"an outcome is unreadable: {type(error).__name__}: {error}") from error
+    if not is_one or end != len(value):
+        raise JournalCorrupt("an outcome is cut off, or something follows it, or it tells both a turn and a refusal")
+    return told
+
+
+def _schema_of(value: bytes) -> str:
+    try:
+        return f"schema {unpack_confluent(value)[0]}"
+    except PayloadRefused as error:
+        return error.message
+
+
+def _read_head(value: bytes) -> tuple[_Head, int]:
+    namespace, at = read_text(value, _FRAME_BYTES)
+    entity, at = read_text(value, at)
+    instance_id, at = read_text(value, at)
+    command_id, at = read_text(value, at)
+    outcome, at = read_text(value, at)
+    time_us, at = read_time(value, at)
+    return _Head(EntityKey(namespace, entity, instance_id), command_id, outcome, time_us), at
+
+
+def _read_turn(value: bytes, at: int, head: _Head) -> tuple[Turn, int]:
+    command, at = _read_command(value, at, head)
+    before, at = read_long(value, at)
+    events, at = _read_events(value, at)
+    revision, at = read_text(value, at)
+    attempts, at = read_long(value, at)
+    failure = None
+    if read_some(value, at):
+        failure, at = _read_failure(value, at + 1)
+    else:
+        at += 1
+    return Turn(command, _KINDS[head.outcome], before, events, head.time_us, revision, attempts, failure), at
+
+
+def _read_command(value: bytes, at: int, head: _Head) -> tuple[Command, int]:
+    kind, at = read_text(value, at)
+    schema_id, at = read_long(value, at)
+    payload, at = read_data(value, at)
+    accepted_us, at = read_time(value, at)
+    if value[at : at + 3] == b"\0\0\0":  # the most are without all three
+        return Command(head.command_id, head.key, kind, schema_id, payload, accepted_us), at + 3
+    expected = due_us = context = None
+    if read_some(value, at):
+        expected, at = read_long(value, at + 1)
+    else:
+        at += 1
+    if read_some(value, at):
+        due_us, at = read_time(value, at + 1)
+    else:
+        at += 1
+    if read_some(value, at):
+        context, at = _read_context(value, at + 1)
+    else:
+        at += 1
+    return Command(head.command_id, head.key, kind, schema_id, payload, accepted_us, expected, due_us, context), at
+
+
+def _read_events(value: bytes, at: int) -> tuple[tuple[Event, ...], int]:
+    count, at = read_long(value, at)
+    if count < 0:
+        raise ValueError("a block of events with its size in front is not what Evento writes")
+    if not count:
+        return (), at
+    events = []
+    for _ in range(count):
+        kind, at = read_text(value, at)
+        schema_id, at = read_long(value, at)
+        payload, at = read_data(value, at)
+        events.append(Event(kind, schema_id, payload, value[at] == 1))
+        at += 1
+    if value[at]:
+        raise ValueError("a second block of events is not what Evento writes")
+    return tuple(events), at + 1
+
+
+def _context(context: Context) -> bytes:
+    return SOME + b"".join(
+        (
+            optional_text(context.correlation_id),
+            optional_text(context.causation_id),
+            optional_text(context.actor),
+            optional_text(context.traceparent),
+            optional_text(context.transaction_id),
+            optional_text(context.encryption_key_id),
+        )
+    )
+
+
+def _read_context(value: bytes, at: int) -> tuple[Context, int]:
+    correlation_id, at = read_optional_text(value, at)
+    causation_id, at = read_optional_text(value, at)
+    actor, at = read_optional_text(value, at)
+    traceparent, at = read_optional_text(value, at)
+    transaction_id, at = read_optional_text(value, at)
+    encryption_key_id, at = read_optional_text(value, at)
+    return Context(correlation_id, causation_id, actor, traceparent, transaction_id, encryption_key_id), at
+
+
+def _failure(failure: Failure) -> bytes:
+    return SOME + text(failure.code) + text(failure.message) + optional_text(failure.function)
+
+
+def _read_failure(value: bytes, at: int) -> tuple[Failure, int]:
+    code, at = read_text(value, at)
+    message, at = read_text(value, at)
+    function, at = read_optional_text(value, at)
+    return Failure(code, message, function), at
+
+
+def _read_refusal(value: bytes, at: int, head: _Head) -> tuple[Refusal, int]:
+    code, at = read_text(value, at)
+    message, at = read_text(value, at)
+    source, at = read_text(value, at)
+    offset, at = read_long(value, at)
+    return Refusal(source, offset, head.key, head.command_id, code, message, head.time_us), at
