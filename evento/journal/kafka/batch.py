@@ -3,7 +3,7 @@
 Pure: it knows no client. That the transitions follow each other was checked before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evento.journal.kafka.records import (
     Record,
@@ -15,7 +15,7 @@ from evento.journal.kafka.records import (
     refusal_record,
     state_record,
 )
-from evento.journal.kafka.topics import Names
+from evento.journal.kafka.names import Names
 from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
@@ -32,8 +32,8 @@ class Batch:
         self._states: dict[EntityKey, State | None] = {}
         self._pending: dict[int, Pending | None] = {}
 
-    def add(self, transition: Transition, versions: dict[EntityKey, int]) -> None:
-        """Add what a transition changes. `versions` are those of the instances whose states it only rebuilds."""
+    def add(self, transition: Transition, version: Callable[[EntityKey], int]) -> None:
+        """Add what a transition changes. `version` tells at which version an instance is after all of them."""
         names = self._names
         for run in transition.runs:
             for turn in run.turns:
@@ -43,7 +43,7 @@ class Batch:
             if run.version > run.before:
                 self._states[run.key] = run.state
         for key, state in transition.states:
-            if versions.get(key) == state.version > 0:
+            if version(key) == state.version > 0:
                 self._states[key] = state
         self._pending.update((entry.number, entry) for entry in transition.pending)
         self._pending.update(dict.fromkeys(transition.resolved))

@@ -18,9 +18,10 @@ from evento.errors import JournalCorrupt, JournalError
 from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, one, translated
 from evento.journal.sqlite.group import Group
 from evento.journal.sqlite.layout import content_checksum, encode, name_of
-from evento.journal.sqlite.rows import KEYS_PER_QUERY, json_of
+from evento.journal.sqlite.hashing import command_hash
+from evento.journal.sqlite.rows import KEYS_PER_QUERY, find_commands, json_of, read_pending, read_rows
 from evento.journal.sqlite.store import Store
-from evento.model.command import State
+from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Run, Transition
 
@@ -97,6 +98,19 @@ class Replica(Store):
         self._connection.execute("COMMIT")
         self.tail.forget()
 
+    def pending(self) -> list[Pending]:
+        """Return everything pending, in order. Raises JournalCorrupt."""
+        return read_pending(self._connection, self._queries)
+
+    def is_finished(self, key: EntityKey, command_id: str) -> bool:
+        """Return whether a Command has a turn; everything must be indexed."""
+        hashed = command_hash(self.modulus, key, command_id)
+        if not self.filter.might_contain(hashed):
+            return False
+        positions = find_commands(self._connection, self._queries, [hashed], self.position)
+        rows = read_rows(self._connection, self._queries, positions)
+        return any(turn.command.key == key and turn.command.id == command_id for row in rows for turn in row.turns)
+
     def _move(self, marks: Marks) -> None:
         moved = {topic: mark for topic, mark in marks.items() if self.marks.get(topic) != mark}
         self._put_reached(
@@ -116,15 +130,15 @@ class Replica(Store):
 
 def by_turn(transition: Transition) -> Transition:
     """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it, everywhere."""
-    if all(len(run.turns) == 1 for run in transition.runs):
+    if all(len(run.turns) <= 1 for run in transition.runs):
         return transition
     runs: list[Run] = []
     for run in transition.runs:
         before = run.before
-        for turn in run.turns[:-1]:
-            runs.append(Run(run.key, before, (turn,), None))
+        for turn in run.turns:  # the state belongs to the last one that has events
+            state = run.state if turn.events and turn.version == run.version else None
+            runs.append(Run(run.key, before, (turn,), state))
             before = turn.version
-        runs.append(Run(run.key, before, run.turns[-1:], run.state))
     return replace(transition, runs=tuple(runs))
 
 

@@ -17,7 +17,7 @@ from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import EventHead, read_event_head, read_outcome, read_pending, read_state
 from evento.journal.kafka.replica import Mark, Replica
 from evento.journal.kafka.survey import Survey
-from evento.journal.kafka.topics import Names
+from evento.journal.kafka.names import Names
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Conflict, Refusal, Run, Transition
@@ -69,7 +69,7 @@ class Restoring:
         found = self._read_outcomes(known)
         self._find_surplus(found)
         self._read_states(found, states, fenced=True)
-        self._read_pending(states[self._names.pending])
+        self.read_pending(states[self._names.pending])
         if self._done:
             _log.info("partition %d: read %d records that the replica did not have", self._topics.partition, self._done)
 
@@ -192,8 +192,11 @@ class Restoring:
         return None if early is None else messages[early]
 
     # ---------------------------------------------------------------- pending
-    def _read_pending(self, end: int) -> None:
+    def read_pending(self, end: int | None = None) -> None:
+        """Read what is pending, up to an offset; if none is given, up to all there is. Raises JournalError."""
         topic = self._names.pending
+        if end is None:
+            end = self._survey.ends([topic], self._topics.partition)[topic]
         self._add([topic])
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}

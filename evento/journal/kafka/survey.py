@@ -34,11 +34,14 @@ class Survey:
     def __init__(self, properties: Properties) -> None:
         self._admin = AdminClient(properties)
         self._properties = properties
+        self._known: dict[str, str] = {}
 
-    def cluster_id(self) -> str:
-        """Return the cluster's id."""
-        described = self._asked(lambda: self._admin.describe_cluster(request_timeout=ANSWER_S).result(ANSWER_S))
-        return str(described.cluster_id)
+    def identity(self, topic: str) -> str:
+        """Return the id of a topic as it was when first asked for. Raises JournalCorrupt if it does not exist."""
+        known = self._known.get(topic) or self.identities([topic]).get(topic)
+        if known is None:
+            raise JournalCorrupt(f"topic {topic} is gone", topic=topic)
+        return known
 
     def identities(self, topics: Collection[str]) -> dict[str, str]:
         """Return the id of each topic that exists."""
@@ -46,7 +49,9 @@ class Survey:
             return {}
         asked = TopicCollection(list(topics))
         found = self._asked(lambda: _results(self._admin.describe_topics(asked, request_timeout=ANSWER_S)))
-        return {topic: str(described.topic_id) for topic, described in found.items()}
+        ids = {topic: str(described.topic_id) for topic, described in found.items()}
+        self._known.update((topic, made) for topic, made in ids.items() if topic not in self._known)
+        return ids
 
     def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """Return how far one partition of each topic reaches, with what is not committed yet. Raises JournalCorrupt if one is missing."""

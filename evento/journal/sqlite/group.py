@@ -55,6 +55,11 @@ class Group:
         """Return whether there is nothing to write."""
         return not (self.rows or self._direct or self._pending)
 
+    def version(self, key: EntityKey) -> int:
+        """Return at which version an instance is that is named by a transition."""
+        head = self._heads.get(key)
+        return 0 if head is None else head.version
+
     def direct_rows(self) -> list[int | str | bytes | None]:
         """Return the states that go straight into the instances' table, as its rows, one after another."""
         rows: list[int | str | bytes | None] = []

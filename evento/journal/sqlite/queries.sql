@@ -43,6 +43,10 @@ SELECT version, content, checksum FROM catalog WHERE version > ? ORDER BY versio
 -- Where the log ends, and its chain's value there.
 SELECT position, chain FROM run ORDER BY position DESC LIMIT 1
 
+-- name: last_position
+-- Where the log ends, 0 if it is empty.
+SELECT coalesce(max(position), 0) FROM run
+
 -- name: last_instance
 -- The highest instance number, 0 if there is none.
 SELECT coalesce(max(number), 0) FROM instance
