@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalError
 
@@ -21,8 +22,20 @@ QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento 
 SqlValue = int | float | str | bytes | None
 CHUNK_ROWS = (512, 128, 32, 8, 1)
 CACHED_SQL_BYTES_MAX = 16384  # a longer statement would be prepared anew each time
+
+
+class Tuning(Struct, frozen=True):
+    """How a store is kept. `synchronous` is SQLite's: FULL where the file is the truth, NORMAL for a cache that may lose its end.
+
+    `shares`: so many stores share the memory that a single one would take.
+    """
+
+    synchronous: str = "FULL"
+    shares: int = 1
+
+
+JOURNAL = Tuning()
 _SETTINGS = (
-    "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA mmap_size = 0",
@@ -43,25 +56,25 @@ def translated() -> Iterator[None]:
         raise JournalError(f"SQLite failed: {type(error).__name__}: {error}") from error
 
 
-def connect_writer(path: Path) -> apsw.Connection:
+def connect_writer(path: Path, tuning: Tuning = JOURNAL) -> apsw.Connection:
     """Open the file for writing, make or migrate it. Raises JournalError, JournalCorrupt."""
     check_build(apsw.sqlite_lib_version())
     with translated():
         connection = apsw.Connection(str(path), statementcachesize=64)
         try:
-            _prepare(connection, path)
+            _prepare(connection, path, tuning)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def connect_reader(path: Path) -> apsw.Connection:
+def connect_reader(path: Path, tuning: Tuning = JOURNAL) -> apsw.Connection:
     """Open the file for reading only. Raises JournalError."""
     with translated():
         connection = apsw.Connection(str(path), statementcachesize=64)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for setting in (*_SETTINGS, "PRAGMA query_only = ON", f"PRAGMA cache_size = -{READER_CACHE_KIB}"):
+        for setting in (*_SETTINGS, "PRAGMA query_only = ON", f"PRAGMA cache_size = -{READER_CACHE_KIB // tuning.shares}"):
             connection.execute(setting)
         connection.wal_autocheckpoint(0)
     return connection
@@ -120,14 +133,15 @@ class ChunkedInsert:
                 done += size
 
 
-def _prepare(connection: apsw.Connection, path: Path) -> None:
+def _prepare(connection: apsw.Connection, path: Path, tuning: Tuning) -> None:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     version = one(connection, "PRAGMA user_version")
     objects = one(connection, "SELECT count(*) FROM sqlite_schema")
     _check_identity(connection, path, version, objects)
     if one(connection, "PRAGMA journal_mode = WAL") != "wal":
         raise JournalError(f"{path} cannot be opened in WAL mode", path=str(path))
-    for setting in (*_SETTINGS, f"PRAGMA cache_size = -{WRITER_CACHE_KIB}"):
+    cache = f"PRAGMA cache_size = -{WRITER_CACHE_KIB // tuning.shares}"
+    for setting in (*_SETTINGS, f"PRAGMA synchronous = {tuning.synchronous}", cache):
         connection.execute(setting)
     connection.wal_autocheckpoint(CHECKPOINT_PAGES)
     _migrate(connection, version)

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from rbloom import Bloom
 
 FILTER_CAPACITY = 1 << 20  # hashes in one filter; 1.8 MiB each
+GROWTH = 4  # a first filter that is smaller is followed by one that is so many times as big
 FALSE_POSITIVES = 0.001
 
 
 class CommandFilter:
-    """A growing list of filters: when one is full, the next begins.
+    """A growing list of filters: when one is full, the next begins. `first` is for how many hashes the first one is.
 
     One thread adds, another asks: each call holds the interpreter's lock from its beginning to its end.
     """
 
-    def __init__(self, capacity: int = FILTER_CAPACITY) -> None:
-        self._capacity = capacity
+    def __init__(self, first: int = FILTER_CAPACITY) -> None:
+        self._capacity = first
         self._room = 0
         self._filters: list[Bloom] = []
 
@@ -26,6 +27,7 @@ class CommandFilter:
             if self._room == 0:
                 self._filters.append(Bloom(self._capacity, FALSE_POSITIVES))
                 self._room = self._capacity
+                self._capacity = max(self._capacity, min(self._capacity * GROWTH, FILTER_CAPACITY))
             part = hashes[done : done + self._room]
             self._filters[-1].update(part)
             self._room -= len(part)

@@ -55,6 +55,11 @@ class Group:
         """Return whether there is nothing to write."""
         return not (self.rows or self._direct or self._pending)
 
+    def version(self, key: EntityKey) -> int:
+        """Return at which version an instance is that is named by a transition."""
+        head = self._heads.get(key)
+        return 0 if head is None else head.version
+
     def direct_rows(self) -> list[int | str | bytes | None]:
         """Return the states that go straight into the instances' table, as its rows, one after another."""
         rows: list[int | str | bytes | None] = []
@@ -97,10 +102,13 @@ class Group:
             if events:
                 version = before + events
                 if is_inline(state):
-                    inline = state
+                    inline = kept = state
+                elif state is None or state.payload is None:  # only its version is known, and that is in the row
+                    kept = State(version, None, 0, "")
                 else:
-                    direct[key] = (number, version, None if state is None or state.payload is None else encode(state))
-                heads[key] = Head(number, version, inline)
+                    kept = None
+                    direct[key] = (number, version, encode(state))
+                heads[key] = Head(number, version, kept)
             content, of_inline, checksum = encode_run(position, number, before, turns, inline)
             chain = chained(content, chain)
             size += 0 if of_inline is None else len(of_inline)

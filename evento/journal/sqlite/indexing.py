@@ -53,6 +53,13 @@ class Rounds:
         if index_chunk(self._connection, self._queries, frozen.last) >= frozen.last:
             self._tail.drop()
 
+    def keep_up(self) -> None:
+        """Make a step if one is due, and more until memory is bounded again: appends wait meanwhile."""
+        if self.is_due():
+            self.step()
+            while self.is_behind():
+                self.step()
+
     def finish(self) -> None:
         """Index everything."""
         while not self.is_idle():

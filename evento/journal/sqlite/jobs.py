@@ -14,10 +14,14 @@ RUNS_PER_COMMIT = 8_000  # a commit takes no further transition beyond so many r
 JOBS_PER_COMMIT = 4_000
 
 
+Commit = Callable[[Sequence[Transition]], Sequence[object]]  # makes transitions durable together; what became of each
+
+
 class Append(Struct, frozen=True):
-    """A transition to be made durable."""
+    """A transition to be made durable by `commit`, with those behind it that name the same."""
 
     transition: Transition
+    commit: Commit
     future: asyncio.Future[Any]
 
 

@@ -1,14 +1,15 @@
 """The SQLite journal as the port wants it: what is in memory is answered at once, the rest by the two threads. Knows no SQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from evento.errors import JournalBusy, JournalError
 from evento.journal.base import CommandRef, EntityPlace, EventsEntry, History, InstanceEntry, Journal, Partition, TurnEntry
 from evento.journal.sqlite.audit import audit
+from evento.journal.sqlite.files import acquire, check_filesystem, release
 from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.reader import Reader
 from evento.journal.sqlite.store import Store
@@ -24,7 +25,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[Journal]:
 
     Raises JournalBusy (another process has it open), JournalCorrupt (the file stays as it is), JournalError.
     """
-    writer = Writer(path)
+    writer = Writer(path, _locked(path))
     try:
         store = await writer.start()
         reader = Reader(path, store.tail)
@@ -35,6 +36,17 @@ async def open_sqlite(path: Path) -> AsyncIterator[Journal]:
             await reader.stop()
     finally:
         await writer.stop()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Store]:
+    lock = acquire(path.parent)
+    try:
+        check_filesystem(path.parent)
+        with closing(Store(path)) as store:
+            yield store
+    finally:
+        release(lock)
 
 
 class SqliteJournal:
@@ -75,7 +87,7 @@ class SqliteJournal:
     async def check(self) -> Sequence[str]:
         """Check the whole file, and return every difference. It streams, for about ten seconds per million Commands; the file
         grows meanwhile by what is appended."""
-        await self._writer.flush()
+        await self._writer.call(self._store.rounds.finish)
         return await asyncio.to_thread(audit, self._path)
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:
@@ -84,7 +96,7 @@ class SqliteJournal:
 
     async def append_catalog(self, version: int, content: bytes) -> bool:
         """Make one version durable, if it is the next one."""
-        return await self._writer.append_catalog(version, content)
+        return await self._writer.call(partial(self._store.append_catalog, version, content))
 
     @asynccontextmanager
     async def _own(self, number: int) -> AsyncIterator[Partition]:
@@ -103,27 +115,12 @@ class SqliteJournal:
             self._owned = False
 
 
-class SqlitePartition:
-    """The owner's side."""
+class StoreReads:
+    """What an owner reads of its store."""
 
-    def __init__(self, writer: Writer, reader: Reader, store: Store) -> None:
-        self._writer = writer
+    def __init__(self, reader: Reader, store: Store) -> None:
         self._reader = reader
         self._store = store
-        self.given_up = False
-
-    @property
-    def number(self) -> int:
-        """Return 0."""
-        return 0
-
-    @property
-    def inputs(self) -> None:
-        """Return None: Commands come through the platform."""
-
-    async def wait_revoked(self) -> None:
-        """Wait for ever: nobody else can open the file."""
-        await asyncio.get_running_loop().create_future()
 
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         """Return the stored state of each instance that has any event; without a read if all of them are in memory."""
@@ -154,11 +151,34 @@ class SqlitePartition:
         """Return everything pending, ordered by number."""
         return await self._reader.call(self._reader.pending)
 
+
+class SqlitePartition(StoreReads):
+    """The owner's side."""
+
+    def __init__(self, writer: Writer, reader: Reader, store: Store) -> None:
+        super().__init__(reader, store)
+        self._writer = writer
+        self._commit = store.commit
+        self.given_up = False
+
+    @property
+    def number(self) -> int:
+        """Return 0."""
+        return 0
+
+    @property
+    def inputs(self) -> None:
+        """Return None: Commands come through the platform."""
+
+    async def wait_revoked(self) -> None:
+        """Wait for ever: nobody else can open the file."""
+        await asyncio.get_running_loop().create_future()
+
     async def append(self, transition: Transition) -> Appended | Conflict:
         """Make the transition durable, and return when it is."""
         if self.given_up:
             raise JournalError("this partition was given up; nothing was stored")
-        return await self._writer.append(transition)
+        return await self._writer.append(transition, self._commit)
 
 
 class SqliteHistory:

@@ -43,6 +43,10 @@ SELECT version, content, checksum FROM catalog WHERE version > ? ORDER BY versio
 -- Where the log ends, and its chain's value there.
 SELECT position, chain FROM run ORDER BY position DESC LIMIT 1
 
+-- name: last_position
+-- Where the log ends, 0 if it is empty.
+SELECT coalesce(max(position), 0) FROM run
+
 -- name: last_instance
 -- The highest instance number, 0 if there is none.
 SELECT coalesce(max(number), 0) FROM instance
@@ -104,6 +108,10 @@ SELECT hash FROM command_index
 SELECT json_group_array(json_array(place, number, version, size, state_checksum)),
     CAST(group_concat(CASE WHEN size <= 5120 THEN state END, '') AS BLOB)
 FROM (SELECT w.key AS place, i.*, length(i.state) AS size FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value)
+
+-- name: find_places
+-- Instances by a JSON array of names: [place in the array, number, version].
+SELECT json_group_array(json_array(w.key, i.number, i.version)) FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value
 
 -- name: list_instances
 -- The same for a page of names between two, with the name in place of the place.
@@ -207,3 +215,23 @@ WHERE r.position IS NULL OR r.instance <> x.instance OR r.before <> x.before OR 
 -- name: audit_repeated
 -- Rows that share a Command's hash.
 SELECT hash, json_group_array(position) FROM command_index GROUP BY hash HAVING count(*) > 1
+
+-- name: read_reached
+-- How far each topic is read.
+SELECT topic, identity, next_offset FROM reached
+
+-- name: put_reached
+-- Move such a mark; the code repeats the placeholders for many rows at once.
+INSERT OR REPLACE INTO reached (topic, identity, next_offset) VALUES (?, ?, ?)
+
+-- name: read_inputs
+-- How far each source of Commands is done with.
+SELECT source, next_offset FROM input
+
+-- name: put_inputs
+-- Move such a mark.
+INSERT OR REPLACE INTO input (source, next_offset) VALUES (?, ?)
+
+-- name: forget_pending
+-- Forget everything pending.
+DELETE FROM pending

@@ -14,15 +14,25 @@ import msgspec
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.base import CommandRef, EventsEntry, TurnEntry
-from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
+from evento.journal.sqlite.connection import JOURNAL, Tuning, connect_reader, load_queries, one, translated
 from evento.journal.sqlite.jobs import Call, Jobs, Stop, answer, take
-from evento.journal.sqlite.layout import StoredEvents, StoredRun, content_checksum, decode_pending
-from evento.journal.sqlite.rows import find_heads, json_of, list_heads, load_state, numbers, read_events_page, read_page, read_rows
+from evento.journal.sqlite.layout import StoredEvents, StoredRun, content_checksum
+from evento.journal.sqlite.rows import (
+    SEGMENT_BITS,
+    find_commands,
+    find_heads,
+    list_heads,
+    load_state,
+    numbers,
+    read_events_page,
+    read_page,
+    read_pending,
+    read_rows,
+)
 from evento.journal.sqlite.tail import Head, Tail, View
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 
-SEGMENT_BITS = 15  # as in queries.sql
 FIRST_ROWS = 64  # of a page of the feed: they show how many turns a row holds
 T = TypeVar("T")
 Row = TypeVar("Row", StoredRun, StoredEvents | StoredRun)
@@ -32,8 +42,9 @@ ReadPage = Callable[[apsw.Connection, dict[str, str], int, int, int], Sequence[R
 class Reader:
     """The thread that reads one file."""
 
-    def __init__(self, path: Path, tail: Tail) -> None:
+    def __init__(self, path: Path, tail: Tail, tuning: Tuning = JOURNAL) -> None:
         self._path = path
+        self._tuning = tuning
         self._tail = tail
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-reader-{path.name}", daemon=True)
@@ -74,7 +85,7 @@ class Reader:
 
     def _connect(self) -> None:
         self._queries = load_queries()
-        self._connection = connect_reader(self._path)
+        self._connection = connect_reader(self._path, self._tuning)
 
     # ---------------------------------------------------------------- questions, on the thread
     def states(self, keys: Sequence[EntityKey]) -> dict[EntityKey, State]:
@@ -96,8 +107,7 @@ class Reader:
             if not recent:
                 on_disk.append(number)
         if on_disk:
-            values = (json_of(on_disk), view.published >> SEGMENT_BITS)
-            positions.update(numbers(self._connection, self._queries["find_commands"], values))
+            positions.update(find_commands(self._connection, self._queries, on_disk, view.published))
         found: dict[CommandRef, Turn] = {}
         for row in self._rows(sorted(positions)):
             for turn in row.turns:
@@ -169,12 +179,7 @@ class Reader:
 
     def pending(self) -> list[Pending]:
         """Return everything pending, in order."""
-        entries: list[Pending] = []
-        for number, content, checksum in self._connection.execute(self._queries["read_pending"]):
-            if checksum != content_checksum(number, content):
-                raise JournalCorrupt(f"pending entry {number} contradicts its checksum", number=number)
-            entries.append(decode_pending(number, content))
-        return entries
+        return read_pending(self._connection, self._queries)
 
     def catalogs(self, after: int) -> list[tuple[int, bytes]]:
         """Return the catalog versions above one."""

@@ -15,6 +15,7 @@ from evento.journal.sqlite.layout import (
     chained,
     content_checksum,
     decode_events,
+    decode_pending,
     decode_run,
     decode_runs,
     decode_state,
@@ -23,9 +24,10 @@ from evento.journal.sqlite.layout import (
     name_of,
 )
 from evento.journal.sqlite.tail import Head
-from evento.model.command import State
+from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 
+SEGMENT_BITS = 15  # as in queries.sql
 ROWS_PER_QUERY = 512  # an answer is at most 8 MiB: rows of more than 16 KiB are read one by one
 PAGE_ROWS = 1_000
 KEYS_PER_QUERY = 1_000
@@ -62,6 +64,21 @@ def json_of(value: object) -> str:
 def numbers(connection: apsw.Connection, sql: str, values: Sequence[SqlValue]) -> list[int]:
     """Return the numbers that a query answers as a JSON array."""
     return _decode_numbers(cast("str", one(connection, sql, values)))
+
+
+def find_commands(connection: apsw.Connection, queries: Queries, hashes: Sequence[int], until: int) -> list[int]:
+    """Return the positions of indexed rows, up to one, that may hold Commands with these hashes."""
+    return numbers(connection, queries["find_commands"], (json_of(hashes), until >> SEGMENT_BITS))
+
+
+def read_pending(connection: apsw.Connection, queries: Queries) -> list[Pending]:
+    """Return everything pending, in order. Raises JournalCorrupt."""
+    entries: list[Pending] = []
+    for number, content, checksum in connection.execute(queries["read_pending"]):
+        if checksum != content_checksum(number, content):
+            raise JournalCorrupt(f"pending entry {number} contradicts its checksum", number=number)
+        entries.append(decode_pending(number, content))
+    return entries
 
 
 def find_heads(connection: apsw.Connection, queries: Queries, keys: Sequence[EntityKey]) -> dict[EntityKey, Head]:

@@ -3,15 +3,17 @@
 Everything here runs on one thread. It knows neither the event loop nor who waits for an answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
+import apsw
 import msgspec
 
 from evento.errors import JournalCorrupt
-from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, connect_writer, load_queries, one
-from evento.journal.sqlite.filters import CommandFilter
+from evento.journal.sqlite.connection import JOURNAL, ChunkedInsert, SqlValue, Tuning, connect_writer, load_queries, one
+from evento.journal.sqlite.filters import FILTER_CAPACITY, CommandFilter
 from evento.journal.sqlite.group import Ends, Group
 from evento.journal.sqlite.hashing import command_hash, make_modulus
 from evento.journal.sqlite.indexing import Rounds, index_chunk
@@ -27,9 +29,9 @@ FILL_HASHES = 50_000  # read at a time to fill the filter
 class Store:
     """The open file with its one connection that writes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tuning: Tuning = JOURNAL) -> None:
         """Open the file and bring its indexes up to date. Raises JournalError, apsw.Error."""
-        self._connection = connect_writer(path)
+        self._connection = connect_writer(path, tuning)
         self._queries = load_queries()
         self._insert_runs = ChunkedInsert(self._queries["insert_run"])
         self._put_instances = ChunkedInsert(self._queries["put_instance"])
@@ -37,8 +39,8 @@ class Store:
         try:
             self.modulus = self._known_modulus()
             self._ends = self._recover()
-            self.tail = Tail(self._ends.position)
-            self.filter = self._filled_filter()
+            self.tail = Tail(self._ends.position, tuning.shares)
+            self.filter = self._filled_filter(FILTER_CAPACITY // tuning.shares)
         except BaseException:
             self._connection.close()
             raise
@@ -49,18 +51,29 @@ class Store:
 
         Raises apsw.Error: then use it no more.
         """
-        group = Group(self._ends, self._heads(transitions), self.modulus)
-        results = [_added(group, transition) for transition in transitions]
+        group, results = self.plan(transitions)
         if not group.is_empty():
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._insert_runs(self._connection, group.rows)
-            self._put_instances(self._connection, group.direct_rows())
-            self._write_pending(group.pending())
-            self._connection.execute("COMMIT")
-            self._ends = group.ends
-            self.filter.add(group.publish(self.tail.current))
-            self.tail.publish(self._ends.position)
+            with self.write(group):
+                pass
         return results
+
+    def plan(self, transitions: Sequence[Transition]) -> tuple[Group, list[Appended | Conflict | Exception]]:
+        """Check transitions against what is there, and return what is to be written, and what is to be said of each once it is."""
+        group = Group(self._ends, self._heads(transitions), self.modulus)
+        return group, [_added(group, transition) for transition in transitions]
+
+    @contextmanager
+    def write(self, group: Group) -> Iterator[apsw.Connection]:
+        """Make a group durable by one commit, with what the context does to the connection. Raises apsw.Error, as `commit`."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._insert_runs(self._connection, group.rows)
+        self._put_instances(self._connection, group.direct_rows())
+        self._write_pending(group.pending())
+        yield self._connection
+        self._connection.execute("COMMIT")
+        self._ends = group.ends
+        self.filter.add(group.publish(self.tail.current))
+        self.tail.publish(self._ends.position)
 
     def append_catalog(self, version: int, content: bytes) -> bool:
         """Make one catalog version durable, if it is the next one."""
@@ -98,8 +111,8 @@ class Store:
             )
         return int(row[0])
 
-    def _filled_filter(self) -> CommandFilter:
-        known = CommandFilter()
+    def _filled_filter(self, first: int) -> CommandFilter:
+        known = CommandFilter(first)
         hashes: list[int] = []
         for (number,) in self._connection.execute(self._queries["all_hashes"]):
             hashes.append(number)

@@ -36,7 +36,8 @@ ROW_WIDTH = 11  # of a row of the log, as queries.sql inserts it: position, inst
 class Generation:
     """The runs between two index rounds. The writer's thread adds rows; the reader's thread sorts in what is new when it asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: int = 1) -> None:
+        self._shares = shares
         self.heads: dict[EntityKey, Head] = {}
         self.count = 0
         self.bytes = 0
@@ -48,7 +49,7 @@ class Generation:
 
     def is_due(self) -> bool:
         """Return whether it is large enough to be indexed."""
-        return self.count >= ROUND_RUNS or self.bytes >= ROUND_BYTES
+        return self.count >= ROUND_RUNS // self._shares or self.bytes >= ROUND_BYTES // self._shares
 
     def add_rows(self, rows: list[RowValue]) -> Sequence[int]:
         """Remember rows of the log, given as one flat list. Returns the hashes of their Commands."""
@@ -99,8 +100,9 @@ class View(Struct, frozen=True):
 class Tail:
     """The generations and a small cache of heads read from disk."""
 
-    def __init__(self, position: int) -> None:
-        self.current = Generation()
+    def __init__(self, position: int, shares: int = 1) -> None:
+        self._shares = shares
+        self.current = Generation(shares)
         self.frozen: Generation | None = None
         self.position = position
         self._recent = Generation()
@@ -148,7 +150,7 @@ class Tail:
     def freeze(self) -> Generation:
         """Begin a new generation, and return the one to be indexed."""
         if self.frozen is None:
-            self.frozen, self.current = self.current, Generation()
+            self.frozen, self.current = self.current, Generation(self._shares)
             self.current.last = self.position
             self._refresh()
         return self.frozen
@@ -159,11 +161,12 @@ class Tail:
         if frozen is None:
             return
         recent = Generation()
-        small = len(self._recent.heads) + len(frozen.heads) <= ROUND_RUNS and self._recent.bytes + frozen.bytes <= ROUND_BYTES
+        runs_max, bytes_max = ROUND_RUNS // self._shares, ROUND_BYTES // self._shares
+        small = len(self._recent.heads) + len(frozen.heads) <= runs_max and self._recent.bytes + frozen.bytes <= bytes_max
         if small:
             recent.heads = {**self._recent.heads, **frozen.heads}
             recent.bytes = self._recent.bytes + frozen.bytes
-        elif frozen.bytes <= ROUND_BYTES * 2:
+        elif frozen.bytes <= bytes_max * 2:
             recent.heads, recent.bytes = frozen.heads, frozen.bytes
         self._recent = recent
         with self._lock:
@@ -172,11 +175,19 @@ class Tail:
                 self._cache = {}
             self._refresh()
 
+    def forget(self) -> None:
+        """Forget the heads that are only cached: their states were replaced on disk."""
+        self._recent = Generation(self._shares)
+        with self._lock:
+            self._epoch += 1
+            self._cache = {}
+            self._refresh()
+
     def remember(self, heads: dict[EntityKey, Head], epoch: int) -> None:
         """Cache heads that were read from disk after `epoch` was asked for."""
         with self._lock:
             if epoch == self._epoch:
-                if len(self._cache) + len(heads) > CACHE_HEADS_MAX:
+                if len(self._cache) + len(heads) > CACHE_HEADS_MAX // self._shares:
                     self._cache.clear()
                 self._cache.update(heads)
 

@@ -1,15 +1,16 @@
 """The writer's thread: it takes everything that waits and makes one commit for it, and indexes between the commits.
 
-It never waits on a timer to fill a commit: commits grow while the one before is being made. When anything fails it stops for
-good: what a failed write or sync left behind is known only by opening the file again (reliability §5). Knows no SQL.
+It never waits on a timer to fill a commit: commits grow while the one before is being made. When the file fails it stops for
+good: what a failed write or sync left behind is known only by opening it again (reliability §5). Knows no SQL.
 """
 
 import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar, cast
@@ -18,8 +19,7 @@ import apsw
 
 from evento.errors import JournalError
 from evento.journal.sqlite.connection import translated
-from evento.journal.sqlite.files import acquire, check_filesystem, release
-from evento.journal.sqlite.jobs import Append, Call, Job, Jobs, Stop, answer, take
+from evento.journal.sqlite.jobs import Append, Call, Commit, Job, Jobs, Stop, answer, take
 from evento.journal.sqlite.store import Store
 from evento.model.transition import Appended, Conflict, Transition
 
@@ -29,46 +29,40 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The thread that writes one file."""
+    """The thread that writes one file. `opened` is entered and left on the thread: what it holds is free when the thread ends."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: AbstractContextManager[Store]) -> None:
         self._path = path
+        self._opened = opened
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-writer-{path.name}", daemon=True)
         self._failure: JournalError | None = None
         self._store: Store | None = None
-        self._lock: int | None = None  # held by the thread: nobody else gets in before it has ended
+        self._closing = ExitStack()
         self._process = os.getpid()
 
     async def start(self) -> Store:
         """Start the thread and open the file; return it for looking into its tail and filter. Raises JournalError."""
         self._thread.start()
-        return await self._call(self._open)
+        return await self.call(self._open)
 
-    async def append(self, transition: Transition) -> Appended | Conflict:
-        """Make a transition durable, and return when it is. Raises JournalError."""
+    async def append(self, transition: Transition, commit: Commit) -> Appended | Conflict:
+        """Make a transition durable by `commit`, and return when it is. Raises JournalError, or what is given as its result."""
         future = self._future()
-        self._jobs.put(Append(transition, future))
+        self._jobs.put(Append(transition, commit, future))
         return cast("Appended | Conflict", await future)
-
-    async def append_catalog(self, version: int, content: bytes) -> bool:
-        """Make one catalog version durable, if it is the next one. Raises JournalError."""
-        return await self._call(lambda: self._opened().append_catalog(version, content))
 
     async def settle(self) -> None:
         """Return when everything appended before is answered. Raises JournalError."""
-        await self._call(lambda: None)
-
-    async def flush(self) -> None:
-        """Return when everything appended before is durable and indexed. Raises JournalError."""
-        await self._call(lambda: self._opened().rounds.finish())
+        await self.call(lambda: None)
 
     async def stop(self) -> None:
         """End the thread: what waits is done first, then the rest is indexed and the file closed."""
         self._jobs.put(Stop())
         await asyncio.to_thread(self._thread.join)
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a function on the thread, after everything appended before. Raises JournalError; then the file is given up."""
         future = self._future()
         self._jobs.put(Call(function, future))
         return cast("T", await future)
@@ -92,20 +86,10 @@ class Writer:
             self._serve(jobs)
             self._guard(partial(self._index, idle=stopped or not jobs))
         with suppress(apsw.Error):  # an open commit is rolled back, as it would be at the next opening
-            if self._store is not None:
-                self._store.close()
-        if self._lock is not None:
-            release(self._lock)
+            self._closing.close()
 
     def _open(self) -> Store:
-        self._lock = acquire(self._path.parent)
-        check_filesystem(self._path.parent)
-        self._store = Store(self._path)
-        return self._store
-
-    def _opened(self) -> Store:
-        if self._store is None:
-            raise JournalError("the journal is not open")
+        self._store = self._closing.enter_context(self._opened)
         return self._store
 
     def _patience(self) -> float | None:
@@ -115,19 +99,14 @@ class Writer:
         return 0.0 if self._store.rounds.is_due() else IDLE_S
 
     def _serve(self, jobs: Sequence[Job]) -> None:
-        appends: list[Append] = []
-        for job in jobs:
-            if isinstance(job, Append):
-                appends.append(job)
-            elif isinstance(job, Call):
-                self._commit(appends)
-                appends = []
-                self._answer([job], partial(_result, job))
-        self._commit(appends)
-
-    def _commit(self, jobs: Sequence[Append]) -> None:
-        if jobs:
-            self._answer(jobs, lambda: self._opened().commit([job.transition for job in jobs]))
+        for commit, group in groupby(jobs, key=_commit_of):
+            if commit is not None:
+                appends = [job for job in group if isinstance(job, Append)]
+                self._answer(appends, partial(commit, [job.transition for job in appends]))
+                continue
+            for job in group:
+                if isinstance(job, Call):
+                    self._answer([job], partial(_result, job))
 
     def _answer(self, jobs: Sequence[Append | Call], work: Callable[[], Sequence[object]]) -> None:
         """Do the work and answer the jobs; everybody gets an answer, and after a failure it is always the same one."""
@@ -158,13 +137,14 @@ class Writer:
     def _index(self, *, idle: bool) -> None:
         if self._store is None:
             return
-        rounds = self._store.rounds
-        if rounds.is_due():
-            rounds.step()
-            while rounds.is_behind():  # memory is bounded: appends wait until indexing has caught up
-                rounds.step()
-        elif idle:
-            rounds.finish()
+        if idle and not self._store.rounds.is_due():
+            self._store.rounds.finish()
+        else:
+            self._store.rounds.keep_up()
+
+
+def _commit_of(job: Job) -> Commit | None:
+    return job.commit if isinstance(job, Append) else None
 
 
 def _result(job: Call) -> Sequence[object]:

@@ -1,0 +1,120 @@
+"""Reading the topics of one partition side by side, each at the pace at which it is wanted. Knows no record.
+
+A topic that runs ahead is paused, so memory is bounded. Where a topic ends is told by the client: at the last record that is decided,
+behind what was aborted and behind the markers of commits.
+"""
+
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from evento.errors import JournalCorrupt
+from evento.journal.kafka.failures import Action, Call, error_of, failure_of
+from evento.journal.kafka.security import Properties
+
+BATCH_RECORDS = 10_000
+AHEAD_RECORDS = 20_000  # of one topic, taken from the client and not yet wanted
+AHEAD_BYTES = 32 * 1024 * 1024  # likewise
+END_WAIT_MS = 10  # a broker that has nothing more says so after this long
+METADATA_S = 5.0
+
+
+class Feed:
+    """One consumer that is assigned what it reads, and commits nothing. For one thread."""
+
+    def __init__(self, properties: Properties, partition: int) -> None:
+        self._consumer = Consumer(Properties({**properties, "fetch.wait.max.ms": END_WAIT_MS}))
+        self._properties = properties
+        self._partition = partition
+        self._ahead: dict[str, deque[Message]] = {}
+        self._bytes: dict[str, int] = {}
+        self._reached: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._paused: set[str] = set()
+
+    @property
+    def topics(self) -> Collection[str]:
+        """Return what is read."""
+        return self._reached.keys()
+
+    def add(self, places: Mapping[str, int]) -> None:
+        """Read these topics too, from these offsets. Raises JournalError."""
+        new = {topic: offset for topic, offset in places.items() if topic not in self._reached}
+        try:
+            for topic in new:  # a topic that the client knows is read at once, another after a second
+                self._consumer.list_topics(topic, METADATA_S)
+            self._consumer.incremental_assign([self._place(topic, offset) for topic, offset in new.items()])
+        except KafkaException as error:
+            raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
+        self._reached.update(new)
+
+    def fill(self, timeout_s: float) -> bool:
+        """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return False
+        for message in (first, *self._consumer.consume(BATCH_RECORDS, 0)):
+            error = message.error()
+            if error is None:
+                topic = str(message.topic())
+                self._ahead.setdefault(topic, deque()).append(message)
+                self._bytes[topic] = self._bytes.get(topic, 0) + len(message)
+            else:
+                self._hear(message, error)
+        self._hold_back()
+        return True
+
+    def take(self, topic: str, limit: int) -> Sequence[Message]:
+        """Return the next records of a topic, as far as they are here."""
+        ahead = self._ahead.get(topic)
+        if not ahead:
+            return ()
+        taken = [ahead.popleft() for _ in range(min(limit, len(ahead)))]
+        self._bytes[topic] -= sum(map(len, taken))
+        offset = taken[-1].offset()
+        self._reached[topic] = max(self._reached[topic], 0 if offset is None else offset + 1)
+        if topic in self._paused and not self._is_ahead(topic):
+            self._consumer.resume([self._place(topic)])
+            self._paused.discard(topic)
+        return taken
+
+    def reached(self, topic: str) -> int:
+        """Return from where the topic goes on: behind everything that was taken, and behind what nobody will ever see."""
+        return self._reached[topic] if self._ahead.get(topic) else max(self._reached[topic], self._ends.get(topic, 0))
+
+    def is_taken(self, topic: str) -> bool:
+        """Return whether everything of a topic that is here was taken."""
+        return not self._ahead.get(topic)
+
+    def close(self) -> None:
+        """End the consumer."""
+        self._consumer.close()
+
+    def _hear(self, message: Message, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ends[str(message.topic())] = message.offset() or 0
+            return
+        failure = failure_of(Call.CONSUME, error, told=self._properties)
+        if failure.action is Action.QUARANTINE:
+            place = f"{message.topic()}[{message.partition()}]"
+            raise JournalCorrupt(
+                f"{place} cannot be read from offset {self._reached.get(str(message.topic()))}: {failure.message}. Records that are needed "
+                "were deleted, or the topic was made anew: restore the topic",
+                topic=str(message.topic()),
+                partition=self._partition,
+            )
+        if failure.action is not Action.RETRY:
+            raise error_of(failure)
+
+    def _hold_back(self) -> None:
+        for topic in self._ahead:
+            if topic not in self._paused and self._is_ahead(topic):
+                self._consumer.pause([self._place(topic)])
+                self._paused.add(topic)
+
+    def _is_ahead(self, topic: str) -> bool:
+        return len(self._ahead[topic]) > AHEAD_RECORDS or self._bytes[topic] > AHEAD_BYTES
+
+    def _place(self, topic: str, offset: int = 0) -> TopicPartition:
+        return TopicPartition(topic, self._partition, offset)

@@ -1,0 +1,173 @@
+"""One partition as this node has it: the replica with its two threads, followed or owned. The event loop's side of it."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from pathlib import Path
+from threading import Semaphore
+from typing import TypeVar, cast
+
+from msgspec import Struct
+
+from evento.errors import JournalError
+from evento.journal.base import EntityPlace
+from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
+from evento.journal.kafka.feed import Feed
+from evento.journal.kafka.membership import Lease
+from evento.journal.kafka.names import Names
+from evento.journal.kafka.owning import Owner
+from evento.journal.kafka.replica import Marks, Replica, opened_replica
+from evento.journal.kafka.restore import Entity, Restoring, Topics
+from evento.journal.kafka.survey import Survey
+from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
+from evento.journal.kafka.transactions import Transactions
+from evento.journal.sqlite.connection import Tuning
+from evento.journal.sqlite.journal import SqliteHistory, StoreReads
+from evento.journal.sqlite.reader import Reader
+from evento.journal.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+
+class Node(Struct, frozen=True):
+    """What all partitions of this node share. `entities` are those provided, with how many partitions each uses."""
+
+    cluster: Cluster
+    names: Names
+    survey: Survey
+    folder: Path
+    tuning: Tuning
+    commits: Semaphore
+    entities: dict[Entity, EntityPlace]
+
+    def entities_of(self, number: int) -> Collection[Entity]:
+        """Return the Entities that use this partition."""
+        return [entity for entity, place in list(self.entities.items()) if number < place.partitions]
+
+    def make_feed(self, number: int) -> Feed:
+        """Return a new reader of one partition of the topics."""
+        return Feed(reader_properties(self.cluster, self.names.group), number)
+
+
+class Holding:
+    """The replica of one partition, open."""
+
+    def __init__(self, number: int, node: Node) -> None:
+        self.number = number
+        self._node = node
+        self._topics = Topics(node.names, number, node.survey.identity)
+        path = node.folder / f"{number}.db"
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit))
+        self._path = path
+        self._feed: Feed | None = None
+        self._owned = False
+        self._asked = self._served = 0
+        self._refreshing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Open the replica. Raises JournalError."""
+        self.store = cast("Replica", await self._writer.start())
+        self.reader = Reader(self._path, self.store.tail, self._node.tuning)
+        await self.reader.start()
+        self.reads = StoreReads(self.reader, self.store)
+        self.history = SqliteHistory(self.reader, self.store)
+        self.append = self._writer.append
+
+    async def stop(self) -> None:
+        """Close it; what waits is done first."""
+        if hasattr(self, "reader"):
+            await self.reader.stop()
+            await self._run(self._close_feed)
+        await self._writer.stop()
+
+    async def settle(self) -> Path:
+        """Return the replica's file, with everything in it that was appended, and indexed."""
+        await self._run(self.store.rounds.finish)
+        return self._path
+
+    # ---------------------------------------------------------------- owned
+    async def take(self, lease: Lease) -> Owner:
+        """Become the owner: fence, and read all there is. Raises JournalError."""
+        node = self._node
+        identifier = node.names.transactional_id(self.number)
+        properties = lane_producer_properties(node.cluster, identifier, message_bytes_max=OUTCOME_BYTES_MAX)
+        owner = Owner(self.store, self._topics, lease, Transactions(properties, self.number), node.commits)
+
+        def take_over() -> None:
+            self._close_feed()
+            owner.take_over(node.survey, lambda: node.make_feed(self.number), lambda: node.entities_of(self.number))
+            self._owned = True
+
+        try:
+            await self._run(take_over)
+        except BaseException:
+            owner.give_up()
+            await self.release(owner)
+            raise
+        return owner
+
+    async def release(self, owner: Owner) -> None:
+        """End an ownership: what was appended is finished first."""
+
+        def close() -> None:
+            owner.close()
+            self._owned = False
+
+        await self._run(close)
+
+    # ---------------------------------------------------------------- followed
+    async def refresh(self) -> None:
+        """Return when the replica has everything that was told before the call. Raises JournalError."""
+        self._asked += 1
+        mine = self._asked
+        async with self._refreshing:
+            if self._owned or self._served >= mine:
+                return
+            serving = self._asked
+            await self._run(self._follow)
+            self._served = serving
+
+    def _follow(self) -> None:
+        if self._owned:
+            return
+        if self._feed is None:
+            self._feed = self._node.make_feed(self.number)
+        clean = False
+        try:
+            restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, lambda: None)
+            clean = restoring.follow(self._node.entities_of(self.number))
+        finally:
+            if not clean:
+                self._close_feed()
+
+    # ---------------------------------------------------------------- on the thread
+    def _close_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+
+    def _unfit(self, marks: Marks) -> str:
+        """Return why a replica with these marks is not one of the topics that are there."""
+        survey = self._node.survey
+        found = survey.identities(marks)
+        for topic, mark in marks.items():
+            if topic not in found:
+                return f"topic {topic} does not exist any more"
+            if found[topic] != mark.identity:
+                return f"topic {topic} is another one now"
+        ends = survey.ends(marks, self.number)
+        ahead = [topic for topic, mark in marks.items() if mark.next_offset > ends[topic]]
+        return f"it is ahead of {', '.join(ahead)}" if ahead else ""
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        """Call on the replica's thread. A JournalError is the call's, not the replica's: that stays good."""
+
+        def attempt() -> T | JournalError:
+            try:
+                return function()
+            except JournalError as error:
+                return error
+
+        result = await self._writer.call(attempt)
+        if isinstance(result, JournalError):
+            raise result
+        return result

@@ -1,0 +1,208 @@
+"""The Kafka journal as the port wants it: membership, replicas, owners, the catalog, put together. Knows neither records nor SQL."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Semaphore
+
+from evento.clock import Clock
+from evento.errors import InvalidName, JournalBusy, JournalError, JournalFenced, JournalRefused, JournalRewind, JournalUnfit, JournalUnreachable
+from evento.journal.base import EntityPlace, History, Journal, Partition
+from evento.journal.kafka.catalog import Catalogs
+from evento.journal.kafka.clients import Cluster, admin_properties, member_properties
+from evento.journal.kafka.history import KafkaHistory
+from evento.journal.kafka.holding import Holding, Node
+from evento.journal.kafka.intake import Intake
+from evento.journal.kafka.membership import Lease, Membership
+from evento.journal.kafka.names import Names
+from evento.journal.kafka.owning import COMMITS_AT_ONCE
+from evento.journal.kafka.partition import KafkaPartition
+from evento.journal.kafka.placing import partition_of
+from evento.journal.kafka.survey import Survey
+from evento.journal.kafka.topics import ensure, topics_of_deployment, topics_of_entity
+from evento.journal.kafka.verify import verify
+from evento.journal.sqlite.connection import Tuning
+from evento.journal.sqlite.files import acquire, check_filesystem, release
+from evento.model.keys import EntityKey
+
+SHARES_MAX = 8  # more replicas than this take more memory than one journal would
+CONFIRM_S = 0.05  # until the group is asked again whether it has settled
+TAKE_OVER_AGAIN_S = 1.0
+_FOLDER = "kafka"
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_kafka(cluster: Cluster, data: Path, clock: Clock) -> AsyncIterator[Journal]:
+    """Open the journal on a cluster, with its replicas below `data`; `cluster.client_id` is the address at which other nodes reach this one.
+
+    The deployment's topics are made if they are missing. Raises JournalError, SettingsError.
+    """
+    folder = data / _FOLDER
+    async with AsyncExitStack() as opened:
+        lock = await asyncio.to_thread(acquire, folder)
+        opened.callback(release, lock)
+        await asyncio.to_thread(check_filesystem, folder)
+        await ensure(cluster, topics_of_deployment(cluster.address), clock)
+        names = Names(cluster.address)
+        tuning = Tuning(synchronous="NORMAL", shares=min(SHARES_MAX, cluster.address.partitions))
+        survey = Survey(admin_properties(cluster))
+        node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {})
+        membership = Membership(member_properties(cluster, names.group), names.pending)
+        journal = KafkaJournal(node, membership, clock)
+        opened.push_async_callback(journal.close)
+        await membership.start()
+        opened.push_async_callback(membership.stop)
+        yield journal
+
+
+class KafkaJournal:
+    """A journal of many partitions, which nodes share."""
+
+    def __init__(self, node: Node, membership: Membership, clock: Clock) -> None:
+        self._node = node
+        self._membership = membership
+        self._clock = clock
+        self._catalogs = Catalogs(node.cluster, node.names, node.survey)
+        self._appending = asyncio.Lock()
+        self._opening = asyncio.Lock()
+        self._holdings: dict[int, Holding] = {}
+        self._owned: set[int] = set()
+
+    @property
+    def history(self) -> History:
+        """Return the reader's side."""
+        return KafkaHistory(self._hold, self.partition_of, self._spread)
+
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions the deployment has."""
+        return self._node.cluster.address.partitions
+
+    async def provide(self, entities: Sequence[EntityPlace]) -> None:
+        """Make the topics of these Entities, and check those that exist. Raises JournalUnfit, JournalError."""
+        address = self._node.cluster.address
+        places = [EntityPlace(each.namespace, each.entity, each.partitions or address.partitions) for each in entities]
+        try:
+            wanted = [
+                topic
+                for place in places
+                for topic in topics_of_entity(address, place.namespace, place.entity, partitions=place.partitions)
+            ]
+            await ensure(self._node.cluster, wanted, self._clock)
+        except InvalidName as error:
+            raise JournalUnfit(error.message, problems=[error.message]) from error
+        except JournalRefused as error:
+            raise JournalUnfit(error.message, problems=error.message.split("; ")) from error
+        self._node.entities.update(((place.namespace, place.entity), place) for place in places)
+
+    def partition_of(self, key: EntityKey) -> int:
+        """Return the partition of an instance: of an Entity that was not provided, as if it used all of them."""
+        return partition_of(key.id, self._spread(key.namespace, key.entity))
+
+    async def read_owners(self) -> Mapping[int, str]:
+        """Return the addresses of the other nodes that own partitions, by partition. Raises JournalError."""
+        names, mine = self._node.names, self._membership.member_id
+        members = await asyncio.to_thread(self._node.survey.members, names.group, names.pending)
+        return {number: member.client_id for member in members if member.member_id != mine for number in member.partitions}
+
+    def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
+        """Become the owner of a partition, once the group has given it to this node. Raises JournalBusy if this node has it already."""
+        return self._own(number)
+
+    async def check(self) -> Sequence[str]:
+        """Read every topic from its beginning, hold all of it against itself and against the replicas, and return every difference."""
+        found: list[str] = []
+        for number in range(self.partitions):
+            holding = await self._hold(number)
+            await holding.refresh()
+            found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
+        return found
+
+    async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:
+        """Return the catalog versions above `after`, in order."""
+        return await asyncio.to_thread(self._catalogs.read, after)
+
+    async def append_catalog(self, version: int, content: bytes) -> bool:
+        """Make one version durable, if it is the next one."""
+        async with self._appending:
+            return await asyncio.to_thread(self._catalogs.append, version, content)
+
+    async def close(self) -> None:
+        """Close the replicas."""
+        async with AsyncExitStack() as closing:
+            for holding in self._holdings.values():
+                closing.push_async_callback(holding.stop)
+
+    def _spread(self, namespace: str, entity: str) -> int:
+        place = self._node.entities.get((namespace, entity))
+        return self.partitions if place is None else place.partitions
+
+    async def _hold(self, number: int) -> Holding:
+        async with self._opening:
+            if number not in self._holdings:
+                holding = Holding(number, self._node)
+                try:
+                    await holding.start()
+                except BaseException:
+                    await holding.stop()
+                    raise
+                self._holdings[number] = holding
+            return self._holdings[number]
+
+    @asynccontextmanager
+    async def _own(self, number: int) -> AsyncIterator[Partition]:
+        if not 0 <= number < self.partitions:
+            raise JournalError(f"there is no partition {number}; this journal has {self.partitions}, from 0", partition=number)
+        with self._only_here(number):
+            while True:
+                async with AsyncExitStack() as owning:
+                    partition = await self._taken(number, owning)
+                    if partition is not None:
+                        yield partition
+                        return
+                await self._clock.sleep(TAKE_OVER_AGAIN_S)
+
+    @contextmanager
+    def _only_here(self, number: int) -> Iterator[None]:
+        if number in self._owned:
+            raise JournalBusy(f"partition {number} has an owner in this process already", partition=number)
+        self._owned.add(number)
+        try:
+            yield
+        finally:
+            self._owned.discard(number)
+
+    async def _taken(self, number: int, owning: AsyncExitStack) -> KafkaPartition | None:
+        """Take a partition over when the group gives it; None if it was taken away meanwhile, or the cluster did not answer."""
+        lease = await owning.enter_async_context(self._membership.hold(number))
+        try:
+            if not await self._confirmed(lease):
+                return None
+            holding = await self._hold(number)
+            owner = await holding.take(lease)
+        except (JournalRewind, JournalFenced, JournalUnreachable) as error:
+            _log.warning("partition %d is not taken over yet: %s", number, error.message)
+            return None
+        owning.push_async_callback(holding.release, owner)
+        intake = Intake(number, self._node, holding.store.inputs)
+        owning.push_async_callback(intake.stop)
+        partition = KafkaPartition(holding, lease, owner, intake)
+        owning.callback(setattr, partition, "given_up", True)
+        return partition
+
+    async def _confirmed(self, lease: Lease) -> bool:
+        """Ask the group whether it means this node: one that stood still may not know yet that others have its partitions.
+
+        To fence is to be the owner; who fences without being asked takes the partition from its lawful owner.
+        """
+        names, survey = self._node.names, self._node.survey
+        while lease.is_valid and not lease.is_revoked:
+            members = await asyncio.to_thread(partial(survey.members, names.group, names.pending))
+            if any(member.member_id == self._membership.member_id and lease.number in member.partitions for member in members):
+                return True
+            await self._clock.sleep(CONFIRM_S)
+        return False

@@ -1,0 +1,25 @@
+"""How long a thread waits, by the machine's own count of seconds, which nobody sets. For threads only: tasks wait by the event loop."""
+
+import time
+from threading import Event
+
+
+class Patience:
+    """So many seconds from now on."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._end_s = time.monotonic() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        """Return what is left of it, not below 0."""
+        return max(0.0, self._end_s - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether nothing is left."""
+        return time.monotonic() >= self._end_s
+
+    def pause(self, delay_s: float) -> None:
+        """Wait a moment, not longer than what is left."""
+        Event().wait(min(delay_s, self.left_s))

@@ -1,0 +1,183 @@
+"""One partition's transactional producer: a commit whole or not at all, and never a word about it that is not certain.
+
+A producer is used until something ambiguous happened: a request that timed out may still be under way somewhere, and could land in a later
+commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch, makes the request void. Blocks: for one thread.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from evento.errors import JournalError, JournalFenced, JournalRefused, JournalRewind
+from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
+from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.records import Record
+from evento.journal.kafka.security import Properties
+
+INIT_S = 60.0  # to become the owner, with a predecessor's commit to be ended and a coordinator to be found
+COMMIT_S = 30.0  # for everything that is asked again within one commit
+FLUSH_S = 20.0  # records fail by themselves before
+SLOW_S = 1.0  # a commit that took longer may have been asked for twice
+AGAIN_S = 0.05
+QUEUE_FULL_S = 0.05
+TRIES = 4  # of a commit that was aborted because the group is being balanced
+_DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
+_log = logging.getLogger(__name__)
+
+
+class _Failed(Exception):
+    """A call of the client failed for good."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Transactions:
+    """The producer of one transactional id."""
+
+    def __init__(self, properties: Properties, partition: int) -> None:
+        self._properties = properties
+        self._partition = partition
+        self._producer: Producer | None = None
+        self._doubtful = False
+
+    @property
+    def is_tainted(self) -> bool:
+        """Return whether the producer must not be used for another commit."""
+        return self._producer is None or self._doubtful
+
+    def fence(self, watch: Callable[[], None]) -> None:
+        """Make a producer; whoever had the transactional id before is fenced, and its open commit ended. Raises JournalError."""
+        self.close()
+        producer = Producer({**self._properties, "error_cb": self._hear})
+        patience = Patience(INIT_S)
+        try:
+            while True:
+                watch()
+                try:
+                    producer.init_transactions(min(5.0, patience.left_s))
+                    break
+                except KafkaException as error:
+                    failure = failure_of(Call.INIT, error, told=self._properties)
+                    if failure.action is not Action.RETRY or patience.is_over:
+                        raise error_of(failure) from error
+                    patience.pause(AGAIN_S)
+        except BaseException:
+            producer.purge()
+            raise
+        self._producer, self._doubtful = producer, False
+
+    def close(self) -> None:
+        """Drop the producer. What it has not committed never happened."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+
+    def commit(
+        self, records: Sequence[Record], offsets: Callable[[], Sequence[TopicPartition]], proof: Callable[[], Any]
+    ) -> Mapping[str, int]:
+        """Commit records and the input's offsets; return the offset of the last record on each topic.
+
+        Raises JournalRewind: it did not happen, or nobody knows, and only who owns the partition anew can tell. Raises another
+        JournalError if this process can never do it.
+        """
+        patience = Patience(COMMIT_S)
+        for _ in range(TRIES):
+            metadata = proof()
+            if metadata is None:
+                raise JournalRewind("the partition is no longer this node's; nothing was stored")
+            begun = Patience(SLOW_S)
+            try:
+                reached = self._attempt(records, offsets(), metadata, patience)
+            except _Failed as failed:
+                self._end(failed.failure)
+                last = failed.failure
+            else:
+                self._doubtful |= begun.is_over
+                return reached
+            if self.is_tainted:
+                break
+            patience.pause(AGAIN_S * 2)  # the membership's next proof is there by then
+        raise JournalRewind(f"the commit was given up: {last.message}")
+
+    def _attempt(
+        self, records: Sequence[Record], offsets: Sequence[TopicPartition], metadata: Any, patience: Patience
+    ) -> Mapping[str, int]:
+        producer = self._producer
+        if producer is None:
+            raise JournalRewind("the partition has no producer; nothing was stored")
+        self._call(Call.PRODUCE, producer.begin_transaction, patience)
+        reached = self._produce(producer, records, patience)
+        producer.flush(min(FLUSH_S, patience.left_s))  # offsets are sent behind the records; else each waits for the other
+        self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
+        self._call(Call.COMMIT, producer.commit_transaction, patience)
+        return reached
+
+    def _produce(self, producer: Producer, records: Sequence[Record], patience: Patience) -> Mapping[str, int]:
+        reached: dict[str, int] = {}
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:  # a failed one makes the commit fail
+                reached[str(message.topic())] = message.offset() or 0
+
+        last = {record.topic: at for at, record in enumerate(records)}
+        partition = self._partition
+        for at, (topic, key, value, headers) in enumerate(records):
+            more = {"on_delivery": delivered} if last[topic] == at else {}
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, headers=headers, **more)
+                    break
+                except BufferError as error:
+                    if patience.is_over:
+                        raise _Failed(failure_of(Call.PRODUCE, error)) from error
+                    producer.poll(QUEUE_FULL_S)
+                except KafkaException as error:
+                    raise _Failed(failure_of(Call.PRODUCE, error, told=self._properties)) from error
+        return reached
+
+    def _call(self, call: Call, function: Callable[[], object], patience: Patience) -> None:
+        """Call, again and again with the same arguments while that may help."""
+        while True:
+            try:
+                function()
+                return
+            except KafkaException as error:
+                failure = failure_of(call, error, told=self._properties)
+                if failure.action is not Action.RETRY or patience.is_over:
+                    raise _Failed(failure) from error
+                self._doubtful = True
+                _log.info("partition %d: again: %s", self._partition, failure.message)
+                patience.pause(AGAIN_S)
+
+    def _end(self, failure: Failure) -> None:
+        """Abort what failed, or drop the producer where that cannot be, or is not certain to help. Raises what ends the partition."""
+        unknown = failure.call is Call.COMMIT and failure.action is Action.RETRY
+        if unknown or failure.action in (Action.FENCED, Action.FATAL, Action.LOST):
+            self.close()
+            return
+        try:
+            self._call(Call.ABORT, self._abort, Patience(COMMIT_S))
+        except _Failed as failed:
+            _log.warning("partition %d: %s", self._partition, failed.failure.message)
+            self.close()
+        if failure.action is Action.REFUSED:
+            raise error_of(failure)
+        if failure.action is Action.TOO_LARGE:
+            raise JournalRefused(f"{failure.message}: raise the topic's max.message.bytes to what Evento makes topics with")
+
+    def _abort(self) -> None:
+        if self._producer is not None:
+            self._producer.abort_transaction()
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.name() in _DOUBTFUL:
+            self._doubtful = True
+
+
+def ends_process(error: JournalError) -> bool:
+    """Return whether an error is none that owning the partition anew would mend."""
+    return not isinstance(error, JournalRewind | JournalFenced)
