@@ -1,7 +1,7 @@
 """Journals to move: one with everything that can stand in a journal, and any that a strategy makes up; and how two are compared."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from zlib import crc32
 
@@ -86,10 +86,8 @@ def key(instance: str, entity: str = "Account") -> EntityKey:
 
 def command(of: EntityKey, command_id: str, amount: int = 1, **more: Any) -> Command:
     """Return a Command with a payload of its schema."""
-    kind = more.pop("type", "Deposit")
-    return Command(
-        command_id, of, kind, 2, DEPOSIT.from_json({"amount": amount, "note": command_id}), TIME_US + amount % 1000, **more
-    )
+    payload = DEPOSIT.from_json({"amount": amount, "note": command_id})
+    return Command(command_id, of, more.pop("type", "Deposit"), 2, payload, TIME_US + amount % 1000, **more)
 
 
 def deposited(of: EntityKey, amount: int, *, later: bool = False) -> Event:
@@ -256,8 +254,10 @@ class ManyPartitions:
     def partition_of(self, of: EntityKey) -> int:
         return crc32("/".join(of).encode()) % len(self._parts)
 
-    def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
-        return self._parts[number].own(0)
+    @asynccontextmanager
+    async def own(self, number: int) -> AsyncIterator[Partition]:
+        async with self._parts[number].own(0) as partition:
+            yield _Numbered(partition, number)
 
     async def check(self) -> Sequence[str]:
         return []
@@ -267,6 +267,15 @@ class ManyPartitions:
 
     async def append_catalog(self, version: int, content: bytes) -> bool:
         return await self._parts[0].append_catalog(version, content)
+
+
+class _Numbered:
+    def __init__(self, partition: Partition, number: int) -> None:
+        self.number = number
+        self.read_states = partition.read_states
+        self.read_turns = partition.read_turns
+        self.read_pending = partition.read_pending
+        self.append = partition.append
 
 
 class _ManyHistory:
