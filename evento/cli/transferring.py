@@ -44,7 +44,7 @@ def import_(
 
     counts = _run(folder, data, lambda settings, path, progress: bootstrap.import_data(settings, path, progress=progress))
     _show(counts, output)
-    tell("deploy your functions from where they are now, and check the journal: evento verify")
+    tell("start it, deploy your functions from where they are now, and let evento verify read it")
 
 
 def _run(folder: str, data: str | None, work: Work) -> Mapping[str, int]:

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from io import BytesIO
@@ -22,9 +24,11 @@ from evento.model.transition import Run
 from evento.transfer.checking import check_export
 from evento.transfer.exporting import export_journal
 from evento.transfer.importing import import_journal
+from evento.transfer.kinds import CATALOG, PENDING, SCHEMA, STATE, TURN
 from tests.transfer import samples
 from tests.transfer.samples import ManyPartitions, apart, everything, fill, key, owning
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "export-format.md"
 Opened = AbstractAsyncContextManager[Journal]
 
 
@@ -127,6 +131,27 @@ async def test_anybodys_avro_tool_reads_the_files(tmp_path: Path) -> None:
     event = first["events"][1]
     assert event["version"] == 2
     assert fastavro.schemaless_reader(BytesIO(event["payload"]), texts[event["schema_id"]], None) == {"amount": -2}
+
+
+async def test_the_example_on_the_page_about_the_format_runs(tmp_path: Path) -> None:
+    journal = MemoryJournal()
+    await fill(journal)
+    await export_journal(journal, tmp_path / "moving")
+    [example] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", example, cwd=tmp_path, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await program.communicate()
+    assert program.returncode == 0
+    assert printed.decode().splitlines()[:2] == ["ada 1 Deposited {'amount': 1}", "ada 2 Deposited {'amount': -2}"]
+
+
+def test_the_page_about_the_format_names_every_field() -> None:
+    page = PAGE.read_text()
+    for kind in (CATALOG, SCHEMA, TURN, STATE, PENDING):
+        names = set(re.findall(r'"name": "(\w+)"', json.dumps(kind.shape)))
+        assert len(names) > 2
+        assert not [
+            name for name in names if f"`{name}`" not in page and name not in ("Command", "Event", "Context", "Failure", "Outcome")
+        ]
 
 
 # ------------------------------------------------------------------ any journal at all

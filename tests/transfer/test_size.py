@@ -18,7 +18,7 @@ from tests.faults.node import EVENTO, environment
 from tests.transfer import samples
 
 INSTANCES = 1_000
-FEW, MANY = 20_000, 200_000
+FEW, MANY = 20_000, 120_000
 GROWTH_MIB_MAX = 48  # for ten times the turns; all of them would be some 200
 START_S = 30.0
 INCOMPLETE = "holds a part of an import that did not finish"
@@ -73,7 +73,7 @@ def test_memory_does_not_grow_with_the_history(tmp_path: Path) -> None:
 
 
 def test_an_import_that_is_killed_is_known_and_can_be_made_again(tmp_path: Path) -> None:
-    make(tmp_path / "old", 60_000)
+    make(tmp_path / "old", 40_000)
     files, new = tmp_path / "files", tmp_path / "new"
     evento("export", str(files), "--data", str(tmp_path / "old"))
     process = subprocess.Popen([EVENTO, "import", str(files), "--data", str(new)], env=environment())
