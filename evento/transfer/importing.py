@@ -60,7 +60,7 @@ class _Import:
         self._owned = owned
         self._export = export
         self._progress = progress
-        self._total = sum(entry.records for entry in export.manifest.files)
+        self._total = export.manifest.records
         self._done = 0
 
     async def turns(self, entry: FileEntry) -> None:

@@ -39,6 +39,11 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     counts: Counts
     files: tuple[FileEntry, ...]
 
+    @property
+    def records(self) -> int:
+        """Return how many records all files have together."""
+        return sum(entry.records for entry in self.files)
+
     def file(self, name: str) -> FileEntry:
         """Return one of the four files that every export has."""
         return next(entry for entry in self.files if entry.name == name)

@@ -11,6 +11,7 @@ Record = dict[str, Any]
 
 _CONTEXT = Context.__struct_fields__
 _FAILURE = Failure.__struct_fields__
+_OUTCOMES = {kind.value: kind for kind in OutcomeKind}
 
 
 def turn_record(turn: Turn) -> Record:
@@ -37,16 +38,12 @@ def turn_record(turn: Turn) -> Record:
 
 
 def turn_of(record: Record) -> Turn:
-    """Return the turn of a record. Raises ValueError if its Events are not numbered on from `before`."""
-    before = record["before"]
-    events = record["events"]
-    if any(event["version"] != version for version, event in enumerate(events, before + 1)):
-        raise ValueError(f"the versions of its Events do not follow on {before}")
+    """Return the turn of a record."""
     return Turn(
         _command_of(record["command"]),
-        OutcomeKind(record["outcome"]),
-        before,
-        tuple([Event(event["type"], event["schema_id"], event["payload"], event["rejection"]) for event in events]),
+        _OUTCOMES[record["outcome"]],
+        record["before"],
+        tuple([Event(event["type"], event["schema_id"], event["payload"], event["rejection"]) for event in record["events"]]),
         record["time"],
         record["revision"],
         record["attempts"],

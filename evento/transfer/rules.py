@@ -3,6 +3,7 @@
 Payloads are collected and checked many at once, schema by schema: that is how the check of a million of them is affordable.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from evento.errors import EventoError, InvalidName
@@ -15,7 +16,7 @@ _WITHOUT_EVENTS = (OutcomeKind.CONFLICT, OutcomeKind.DISCARDED)
 _KEYS_CACHED = 100_000
 
 
-class Misfit(ValueError):
+class Misfit(Exception):
     """A record says something that no journal would."""
 
 
@@ -25,6 +26,11 @@ class Rules:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._payloads: dict[int, list[tuple[bytes, str, EntityKey]]] = {}
+
+    def check_versions(self, events: Sequence[Mapping[str, object]], before: int) -> None:
+        """Check that the Events of a turn's record are numbered on from `before`."""
+        for version, event in enumerate(events, before + 1):
+            _require(event["version"] == version, f"the versions of its Events do not follow on {before}")
 
     def check_turn(self, turn: Turn) -> None:
         """Check a turn by itself: whether it follows on the turns before it only the journal can say."""

@@ -246,7 +246,7 @@ def first(**changes: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
         (TURNS, first(events__0__type="Put"), "there never was an Event 'Put' with schema 3"),
         (TURNS, first(events__0__schema_id=999), "there never was an Event 'Deposited' with schema 999"),
         (TURNS, first(events__0__payload=b""), "the payload of an Event of bank/Account/ada is not canonical Avro"),
-        (TURNS, lambda records: records[:-1], "the manifest counts"),
+        (TURNS, lambda records: records[:-1], "the manifest says"),
         ("states.avro", first(version=0), "its version is not above 0"),
         ("states.avro", first(version=9), "contradict each other"),
         ("states.avro", first(entity="Nobody"), "the catalog has no such Entity"),
