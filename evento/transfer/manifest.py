@@ -106,7 +106,7 @@ def _decoded(content: bytes) -> Manifest:
         if version != FORMAT:
             raise TransferRefused(f"the export has format {version}; this Evento knows format {FORMAT}: use another version of it")
         return msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TransferRefused(f"{NAME} is damaged: {error}", file=NAME) from error
 
 

@@ -155,7 +155,9 @@ async def test_a_manifest_that_contradicts_the_folder_or_itself_is_refused(chang
     await refused(files, tmp_path / "data")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"{" * 100_000, b" " * (17 * 1024 * 1024)])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"format": 1, "\xff": 1}', b"{" * 100_000, b" " * (17 * 1024 * 1024)]
+)
 async def test_a_manifest_that_is_none_is_refused(content: bytes, files: Path, tmp_path: Path) -> None:
     (files / NAME).write_bytes(content)
     assert "manifest.json" in await refused(files, tmp_path / "data")
@@ -261,6 +263,7 @@ def first(**changes: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any
         ("pending.avro", first(command__id=""), "command id ''"),
         ("catalogs.avro", first(version=2), "catalog version 2 stands where version 1 should"),
         ("catalogs.avro", first(content=b"{}"), "catalog version 1 cannot be read"),
+        ("catalogs.avro", first(content=b'{"format": 1, "change": {"x\xff": 1}}'), "catalog version 1 cannot be read"),
         ("catalogs.avro", first(content=b'{"format": 9, "change": {}}'), "catalog version 1 has format 9"),
         ("catalogs.avro", lambda records: records[1:], "catalog version 2 stands where version 1 should"),
         ("schemas.avro", first(text='"long"'), "it is not the schema that the catalog has"),
