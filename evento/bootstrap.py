@@ -20,7 +20,7 @@ from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.unfinished import Limits
-from evento.errors import DeploymentRefused, JournalUnfit, NotReady
+from evento.errors import DeploymentRefused, JournalUnfit, NotFound, NotReady, SettingsError
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
@@ -37,6 +37,12 @@ from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
 from evento.settings import Settings, read_environment
 from evento.telemetry import Metrics, set_up_logging
+from evento.transfer.checking import check_export
+from evento.transfer.exporting import export_journal
+from evento.transfer.importing import import_journal
+from evento.transfer.manifest import Manifest
+from evento.transfer.stepping import Progress, silent
+from evento.transfer.unfinished import importing_into, refuse_marked, refuse_without_catalog
 from evento.watching import stamps
 
 logger = logging.getLogger(__name__)
@@ -83,6 +89,8 @@ class Node:
         await self.journal.provide(places_of(catalog))
         if catalog.version:  # before the engine runs: what is pending is taken up at once
             await self._activate(catalog)
+        else:
+            await refuse_without_catalog(self.journal)
         async with self.engine.running(drain_s=drain_s):
             refolding = tasks.create_task(self.refolder.run())
             try:
@@ -156,14 +164,21 @@ def _revision_now(spec: FunctionSpec) -> str:
 
 
 @asynccontextmanager
+async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
+        refuse_marked(settings.data_dir)
+        yield journal
+
+
+@asynccontextmanager
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """Open the journal and run a node on it, without an HTTP face. Raises JournalError, SettingsError."""
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     metrics = Metrics()
     observer = MeteredObserver(metrics)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
+    async with _open_journal(settings) as journal:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
         engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
         clock = SystemClock()
@@ -196,6 +211,32 @@ async def verify(settings: Settings) -> Sequence[str]:
     """Verify the data folder of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
     async with open_node(settings) as node:
         return await node.operations.verify()
+
+
+async def export_data(settings: Settings, folder: Path, *, progress: Progress = silent) -> Mapping[str, int]:
+    """Write the journal of a platform that is not running into a folder; return how much of everything it holds.
+
+    Raises NotFound, TransferRefused, JournalError.
+    """
+    if not (settings.data_dir / JOURNAL_FILE).exists():
+        raise NotFound(f"there is no journal in {settings.data_dir}", path=str(settings.data_dir))
+    async with _open_journal(settings) as journal:
+        return _counts(await export_journal(journal, folder, progress=progress))
+
+
+async def import_data(settings: Settings, folder: Path, *, progress: Progress = silent) -> Mapping[str, int]:
+    """Make the journal of a new platform from an export; return how much of everything it holds.
+
+    Raises TransferRefused, JournalError.
+    """
+    export = await check_export(folder, progress=progress)
+    async with _open_journal(settings) as journal:
+        await import_journal(journal, export, importing_into(settings.data_dir), progress=progress)
+    return _counts(export.manifest)
+
+
+def _counts(manifest: Manifest) -> Mapping[str, int]:
+    return {"partitions": manifest.partitions, **msgspec.structs.asdict(manifest.counts)}
 
 
 async def _deploy_sources(node: Node, sources: Sequence[str]) -> None:

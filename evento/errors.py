@@ -158,6 +158,13 @@ class DeploymentRefused(CommandError):
     status = 422
 
 
+class TransferRefused(CommandError):
+    """The export or import is refused; nothing was written unless the message says so."""
+
+    code = "transfer-refused"
+    status = 422
+
+
 # ------------------------------------------------------------------ function
 class FunctionError(EventoError):
     """The function call failed; the turns in it are retried."""
@@ -209,6 +216,12 @@ class JournalCorrupt(JournalError):
     """The journal's content contradicts its checksums or its own rules."""
 
     code = "journal-corrupt"
+
+
+class JournalIncomplete(JournalError):
+    """The journal holds a part of an import that did not finish."""
+
+    code = "journal-incomplete"
 
 
 class JournalRewind(JournalError):

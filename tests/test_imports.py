@@ -15,7 +15,7 @@ PLACES = {
     "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
     "confluent_kafka": ("evento/journal/kafka/",),
-    "fastavro": ("evento/schema/", "evento/protocol/", "evento/functions/", "evento/sdk/", "evento/testing/"),
+    "fastavro": ("evento/schema/", "evento/protocol/", "evento/functions/", "evento/sdk/", "evento/testing/", "evento/transfer/"),
     "httptools": ("evento/functions/connection.py", "evento/api/server.py", "evento/sdk/server.py", "evento/testing/"),
     "prometheus_client": ("evento/telemetry.py",),
     "pydantic": ("evento/registry/",),

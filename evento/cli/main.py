@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import commands, deploying, functions, reading, running, sending
+from evento.cli import commands, deploying, functions, reading, running, sending, transferring
 
 app = typer.Typer(
     name="evento",
@@ -39,4 +39,6 @@ app.command("get", epilog=reading.GET_EXAMPLE)(reading.get)
 app.command("events", epilog=reading.EVENTS_EXAMPLE)(reading.events)
 app.add_typer(commands.app, name="commands")
 app.command("verify", epilog=running.VERIFY_EXAMPLE)(running.verify)
+app.command("export", epilog=transferring.EXPORT_EXAMPLE)(transferring.export)
+app.command("import", epilog=transferring.IMPORT_EXAMPLE)(transferring.import_)
 app.add_typer(functions.app, name="function")

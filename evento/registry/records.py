@@ -116,5 +116,5 @@ def decode_change(version: int, content: bytes) -> CatalogChange:
                 format=envelope.format,
             )
         return msgspec.json.decode(envelope.change, type=CatalogChange)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalCorrupt(f"catalog version {version} cannot be read: {error}", version=version) from error

@@ -46,3 +46,9 @@ def test_the_reader_understands_comments_and_long_commands(tmp_path: Path) -> No
     assert [block.mark for block in found] == ["file: a.txt", "", "stop"]
     assert list(commands(found[1].text)) == [("cat a.txt", ["{}"])]
     read_along(tmp_path, page)
+
+
+def test_the_reader_runs_what_stands_right_behind_a_comment_of_its_own(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- stop -->\n\n```console\n$ echo one\none\n```\n")
+    assert [(block.mark, block.kind) for block in blocks(page)] == [("stop", ""), ("", "console")]

@@ -35,7 +35,7 @@ STOP_S = 20.0
 DEFAULT_PORT = "7070"
 _MUST_BE_TRIED = {"python", "bash", "sh"}  # other languages, as YAML, may be shown alone
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>[a-z]*)\n(?P<text>.*?)^```$"
+    r"(?:^<!-- (?P<mark>(?!stop -->|copy: )[^\n]*?) -->\n+)?^```(?P<kind>[a-z]*)\n(?P<text>.*?)^```$"
     r"|^<!-- (?P<alone>stop|copy: [^\n]*?) -->$",
     re.M | re.S,
 )
