@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from evento.clock import Clock
+from evento.cluster.peering import Peering
 from evento.engine.base import Commands, Operations, Reads
 from evento.registry.catalog import Catalog
 from evento.registry.deployment import Change
@@ -49,3 +50,4 @@ class Platform(Struct, frozen=True):
     metrics: Metrics
     clock: Clock
     waits: Waits = Waits()
+    peering: Peering | None = None  # where nodes share the partitions
