@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -16,14 +16,29 @@ from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import SystemClock
+from evento.cluster.gateway import Gateway
+from evento.cluster.link import is_address
+from evento.cluster.peering import Credentials, Peering
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.unfinished import Limits
-from evento.errors import DeploymentRefused, JournalUnfit, NotFound, NotReady, SettingsError
+from evento.errors import (
+    DeploymentRefused,
+    FunctionError,
+    JournalBusy,
+    JournalError,
+    JournalUnfit,
+    NotFound,
+    NotReady,
+    SettingsError,
+)
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
+from evento.journal.kafka.address import parse_address
+from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.security import read_security
 from evento.journal.sqlite import open_sqlite
 from evento.model.resources import FunctionSpec
 from evento.observing import MeteredObserver
@@ -35,7 +50,7 @@ from evento.registry.documents import Documents, documents_of
 from evento.registry.places import entities_after, places_of
 from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
-from evento.settings import Settings, read_environment
+from evento.settings import Settings, read_environment, read_kafka_properties
 from evento.telemetry import Metrics, set_up_logging
 from evento.transfer.checking import check_export
 from evento.transfer.exporting import export_journal
@@ -50,6 +65,8 @@ logger = logging.getLogger(__name__)
 JOURNAL_FILE = "evento.db"
 _REPLACED_LINGER_S = 15.0  # a replaced function may still have calls under way; its timeout is 10 s by default
 _WATCH_S = 0.5
+_FOLLOW_S = 0.5  # how often to look whether another node has deployed something
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses to listen at, not to reach
 # A thread that waits for the GIL asks for it after this; the default of 5 ms would add as much to commits under load.
 _SWITCH_S = 0.0005
 # Batches make thousands of short-lived objects without cycles: collecting young ones rarely saves a tenth of the time.
@@ -57,9 +74,19 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class Node:
-    """One running platform: journal, registry, functions, engine."""
+    """One running platform: journal, registry, functions, engine; and where nodes share the journal, the ways between them."""
 
-    def __init__(self, journal: Journal, settings: Settings, *, functions: Fleet, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        *,
+        functions: Fleet,
+        engine: Engine,
+        metrics: Metrics,
+        credentials: Credentials | None,
+    ) -> None:
+        """With `credentials`, several nodes share the journal."""
         self.journal = journal
         self.registry = Registry(journal)
         self.engine = engine
@@ -68,7 +95,15 @@ class Node:
         self.clock = SystemClock()
         self.reader = Reader(journal, engine)
         self.refolder = Refolder(journal, engine)
-        self.operations = Operations(journal, engine, self.fleet, self.refolder, name=f"sqlite:{settings.data_dir / JOURNAL_FILE}")
+        self.operations = Operations(journal, engine, self.fleet, self.refolder, name=_name(settings), address=settings.address)
+        self.catalog = self.registry.catalog  # in force
+        self.gateway: Gateway | None = None
+        self.peering: Peering | None = None
+        if credentials is not None:
+            self.gateway = Gateway(journal, engine, self.reader, self.clock, own=credentials.address, sign=credentials.sign)
+            self.peering = Peering(journal, engine, self.reader, credentials)
+        self._looked = 0  # how often it was looked whether there is a newer catalog
+        self._behind = ""  # why a newer one is not in force
         self._deploying = asyncio.Lock()
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -91,19 +126,53 @@ class Node:
             await self._activate(catalog)
         else:
             await refuse_without_catalog(self.journal)
-        async with self.engine.running(drain_s=drain_s):
-            refolding = tasks.create_task(self.refolder.run())
+        async with self.engine.running(drain_s=drain_s), nullcontext() if self.gateway is None else self.gateway.running():
+            running = [tasks.create_task(self.refolder.run())]
+            if self.gateway is not None:
+                running.append(tasks.create_task(self._follow()))
             try:
                 yield
             finally:
-                refolding.cancel()
+                for task in running:
+                    task.cancel()
+
+    async def _follow(self) -> None:
+        while True:
+            await self.clock.sleep(_FOLLOW_S)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Put in force what another node has deployed. If that cannot be, it is logged, and tried again; who asks meanwhile shares
+        the next look."""
+        seen = self._looked
+        async with self._deploying:
+            if self._looked > seen + 1:
+                return
+            try:
+                catalog = await self.registry.load()
+                if catalog.version > self.catalog.version:
+                    await self.journal.provide(places_of(catalog))
+                    await self._activate(catalog)
+                    logger.info("catalog version %d, deployed by another node, is in force", catalog.version)
+                self._behind = ""
+            except (JournalError, FunctionError) as error:
+                if error.message != self._behind:
+                    logger.error("the newest catalog is not in force: %s", error.message)
+                self._behind = error.message
+            self._looked += 1
 
     async def deploy(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
         """See `evento.api.platform.Deploy`."""
         return await self.deploy_documents(documents_of(documents), dry_run=dry_run, prune=prune)
 
     async def deploy_documents(self, documents: Documents, *, dry_run: bool = False, prune: bool = False) -> Deployed:
-        """Plan, commit and put in force."""
+        """Plan, commit and put in force, here and at the other nodes."""
+        deployed = await self._deploy(documents, dry_run=dry_run, prune=prune)
+        if self.gateway is not None and not dry_run:
+            await self.gateway.asking.refresh()
+        return deployed
+
+    async def _deploy(self, documents: Documents, *, dry_run: bool, prune: bool) -> Deployed:
         async with self._deploying:
             plan = await asyncio.to_thread(self.registry.plan, documents, prune=prune)
             if plan.problems:
@@ -112,6 +181,8 @@ class Node:
                 return Deployed(self.registry.catalog.version, False, plan.changes)
             await self._provide(entities_after(self.registry.catalog, plan))
             catalog = await self.registry.commit(plan)
+            if catalog.version > plan.base + 1:  # another node deployed in between
+                await self._provide(places_of(catalog))
             await self._activate(catalog)
             return Deployed(catalog.version, plan.changed, plan.changes)
 
@@ -125,6 +196,7 @@ class Node:
         functions = await asyncio.to_thread(_as_they_are, catalog)
         replaced = await self.fleet.follow(catalog, functions)
         self.engine.configure(catalog, self.fleet.callers)
+        self.catalog = catalog
         self.refolder.wake()
         if replaced and self._tasks is not None:
             self._tasks.create_task(self._retire(replaced))
@@ -139,15 +211,20 @@ class Node:
     def platform(self, settings: Settings) -> Platform:
         """Return what the API needs of this node."""
         return Platform(
-            catalog=lambda: self.registry.catalog,
-            commands=self.engine,
-            reads=self.reader,
+            catalog=lambda: self.catalog,
+            commands=self.gateway or self.engine,
+            reads=self.gateway.asking if self.gateway is not None else self.reader,
             operations=self.operations,
             deploy=self.deploy,
             metrics=self.metrics,
             clock=self.clock,
             waits=Waits(settings.wait_s, settings.wait_max_s),
+            peering=self.peering,
         )
+
+
+def _name(settings: Settings) -> str:
+    return settings.journal if settings.shared else f"sqlite:{settings.data_dir / JOURNAL_FILE}"
 
 
 def _as_they_are(catalog: Catalog) -> Mapping[tuple[str, str], FunctionSpec]:
@@ -165,9 +242,23 @@ def _revision_now(spec: FunctionSpec) -> str:
 
 @asynccontextmanager
 async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
+    """Open the journal that the settings name. Raises JournalError, SettingsError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
+    opening = _open_kafka(settings) if settings.shared else open_sqlite(settings.data_dir / JOURNAL_FILE)
+    async with opening as journal:
         refuse_marked(settings.data_dir)
+        yield journal
+
+
+@asynccontextmanager
+async def _open_kafka(settings: Settings) -> AsyncIterator[Journal]:
+    try:
+        from evento.journal.kafka.journal import open_kafka
+    except ModuleNotFoundError as error:  # of the client library, which who has no Kafka does not need
+        raise SettingsError("a journal on Kafka needs the extra: pip install 'evento-platform[server,kafka]'") from error
+    security = await asyncio.to_thread(read_security, settings.kafka_config, read_kafka_properties())
+    cluster = Cluster(address=parse_address(settings.journal), security=security, client_id=settings.address)
+    async with open_kafka(cluster, settings.data_dir, SystemClock()) as journal:
         yield journal
 
 
@@ -176,19 +267,41 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """Open the journal and run a node on it, without an HTTP face. Raises JournalError, SettingsError."""
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
-    metrics = Metrics()
+    credentials = credentials_of(settings) if settings.shared else None
+    async with _open_journal(settings) as journal, run_node(journal, settings, credentials=credentials) as node:
+        yield node
+
+
+@asynccontextmanager
+async def run_node(journal: Journal, settings: Settings, *, credentials: Credentials | None = None) -> AsyncIterator[Node]:
+    """Run a node on an open journal; with `credentials`, one of several that share it."""
+    metrics, clock = Metrics(), SystemClock()
     observer = MeteredObserver(metrics)
-    async with _open_journal(settings) as journal:
-        limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
-        engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
-        clock = SystemClock()
-        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
-        node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
-        metrics.inbox_commands.read_from(engine.count_inbox)
-        metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
-        metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
-        async with node.running(drain_s=settings.shutdown_s):
-            yield node
+    limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
+    engine = Engine(journal, clock, random.random, limits=limits, observer=observer, refresh=lambda: node.refresh())
+    fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
+    node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics, credentials=credentials)
+    metrics.inbox_commands.read_from(engine.count_inbox)
+    metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
+    metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
+    async with node.running(drain_s=settings.shutdown_s):
+        yield node
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """Return who this node is to those that share its journal. Raises SettingsError if they could not reach it."""
+    address = settings.address
+    if not settings.advertise and (settings.host in _EVERYWHERE or not settings.port):
+        raise SettingsError(
+            f"advertise must be set: other nodes cannot reach this one at {address}", setting="advertise", value=address
+        )
+    if not is_address(address):
+        raise SettingsError(
+            f"advertise {address!r}: must be like http://10.0.0.7:7070, without a path", setting="advertise", value=address
+        )
+    if not settings.cluster_secret:
+        logger.warning("cluster_secret is not set: only nodes on this machine can be in one cluster with this one")
+    return Credentials(settings.cluster_secret, address, SystemClock())
 
 
 async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:
@@ -208,7 +321,7 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
 
 
 async def verify(settings: Settings) -> Sequence[str]:
-    """Verify the data folder of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
+    """Verify the journal of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
     async with open_node(settings) as node:
         return await node.operations.verify()
 
@@ -218,9 +331,11 @@ async def export_data(settings: Settings, folder: Path, *, progress: Progress = 
 
     Raises NotFound, TransferRefused, JournalError.
     """
-    if not (settings.data_dir / JOURNAL_FILE).exists():
+    if not settings.shared and not (settings.data_dir / JOURNAL_FILE).exists():
         raise NotFound(f"there is no journal in {settings.data_dir}", path=str(settings.data_dir))
     async with _open_journal(settings) as journal:
+        if nodes := sorted(set((await journal.read_owners()).values())):
+            raise JournalBusy(f"{', '.join(nodes)} works on this journal; stop every node before it is exported")
         return _counts(await export_journal(journal, folder, progress=progress))
 
 
@@ -255,6 +370,8 @@ async def _serve(node: Node, settings: Settings) -> None:
         logger.info("serving on http://%s:%d", settings.host, port)
         await stopping.wait()
         logger.info("stopping")
+        if node.peering is not None:
+            node.peering.stopping.set()
 
 
 async def _watch(node: Node, sources: Sequence[str], data_dir: Path) -> None:

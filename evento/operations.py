@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from evento.engine.base import Status
+from evento.engine.base import PartitionStatus, Status
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet
 from evento.engine.refolder import Refolder
@@ -14,12 +14,13 @@ from evento.reads.verify import Verification
 class Operations:
     """Status and verification of one node."""
 
-    def __init__(self, journal: Journal, engine: Engine, fleet: Fleet, refolder: Refolder, *, name: str) -> None:
+    def __init__(self, journal: Journal, engine: Engine, fleet: Fleet, refolder: Refolder, *, name: str, address: str) -> None:
         self._journal = journal
         self._engine = engine
         self._fleet = fleet
         self._refolder = refolder
         self._name = name
+        self._address = address
 
     def status(self) -> Status:
         """See `evento.engine.base.Operations.status`."""
@@ -41,7 +42,12 @@ class Operations:
             pending=pending,
             parked=parked,
             rebuilding=self._refolder.rebuilding,
+            node=self._address,
+            partitions=tuple(PartitionStatus(number, self._node_of(number)) for number in range(self._journal.partitions)),
         )
+
+    def _node_of(self, number: int) -> str | None:
+        return self._address if self._engine.worker(number) is not None else self._engine.owners.of(number)
 
     async def verify(self) -> Sequence[str]:
         """See `evento.engine.base.Operations.verify`."""

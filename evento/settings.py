@@ -21,6 +21,10 @@ _PREFIX = "EVENTO_"
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
+Secret = Annotated[str, Meta(pattern="^(.{16,})?$")]
+_RULES = {"cluster_secret": "must have 16 characters or more"}
+_HIDDEN = frozenset(("cluster_secret",))
+Journal = Annotated[str, Meta(pattern=r"^(sqlite$|kafka://)")]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -28,7 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Everything that can be set about a running platform. Units are in the names; `docs/reference/settings.md` explains each."""
 
     data: str = "data"
-    journal: Literal["sqlite"] = "sqlite"
+    journal: Journal = "sqlite"
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 7070
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -39,6 +43,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_max_s: Seconds = 60.0
     shutdown_s: Seconds = 10.0
     kafka_config: str = ""
+    advertise: str = ""
+    cluster_secret: Secret = ""
+
+    def __repr__(self) -> str:
+        """Return what can be shown."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _HIDDEN}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def shared(self) -> bool:
+        """Tell whether several nodes may share the journal."""
+        return self.journal != "sqlite"
+
+    @property
+    def address(self) -> str:
+        """Return the URL at which other nodes reach this one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.advertise.rstrip("/") or f"http://{host}:{self.port}"
 
     @property
     def data_dir(self) -> Path:
@@ -113,13 +135,18 @@ def _checked(values: Mapping[str, tuple[str, Any]]) -> Settings:
             problems.append({"setting": label, "rule": rule, "value": "…"})
             continue
         if name not in types:
-            problems.append({"setting": label, "rule": "there is no such setting", "value": str(value)})
+            problems.append({"setting": label, "rule": "there is no such setting", "value": _shown(name, value)})
             continue
         try:
             checked[name] = msgspec.convert(value, types[name], strict=not isinstance(value, str) or types[name] is str)
         except msgspec.ValidationError as error:
-            problems.append({"setting": label, "rule": str(error), "value": str(value)})
+            problems.append({"setting": label, "rule": _RULES.get(name, str(error)), "value": _shown(name, value)})
     if problems:
         message = "; ".join(f"{problem['setting']}: {problem['rule']} (it is {problem['value']!r})" for problem in problems)
         raise SettingsError(message, problems=problems)
     return Settings(**checked)
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a value as a message may have it; one whose name is only nearly a secret's is hidden too."""
+    return "***" if name in _HIDDEN or "secret" in name or "password" in name else str(value)

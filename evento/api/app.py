@@ -1,7 +1,7 @@
 """The HTTP application: sends each request to what serves it, and turns every refusal into a problem (design §10).
 
 A single Command is no ASGI request: the server hands it to `post_command`, at its path. A stream of Commands is served here
-directly, everything else goes through Starlette.
+directly, and so is what other nodes send; everything else goes through Starlette.
 """
 
 from starlette.exceptions import HTTPException
@@ -15,6 +15,7 @@ from evento.api.instances import Instances
 from evento.api.intake import Intake
 from evento.api.outcomes import Views
 from evento.api.paths import command_place, read_path
+from evento.api.peers import Peers
 from evento.api.pending import PendingCommands
 from evento.api.platform import Platform
 from evento.api.refusals import Refusals
@@ -46,6 +47,7 @@ class App:
         self.post_command = PostCommand(platform, intake, views)
         self.refusals = Refusals(platform.metrics.http_requests)
         self._stream = Stream(platform, intake, views)
+        self._peers = Peers(platform.peering) if platform.peering is not None else None
         self._requests = platform.metrics.http_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +74,9 @@ class App:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("a stream of Commands is sent with POST", allow=["POST"])
             await self._stream(scope, receive, send)
+            return
+        if self._peers is not None and self._peers.serves(scope["path"]):
+            await self._peers(scope, receive, send)
             return
         await self._routed(scope, receive, send)
 

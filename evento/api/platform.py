@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from evento.clock import Clock
+from evento.cluster.peering import Peering
 from evento.engine.base import Commands, Operations, Reads
 from evento.registry.catalog import Catalog
 from evento.registry.deployment import Change
@@ -50,3 +51,4 @@ class Platform(Struct, frozen=True):
     clock: Clock
     waits: Waits = Waits()
     topic_prefix: str = ""
+    peering: Peering | None = None  # where nodes share the partitions

@@ -11,15 +11,25 @@ if TYPE_CHECKING:
     from evento.settings import Settings
 
 DEV_EXAMPLE = "Example: evento dev examples/bank"
-SERVE_EXAMPLE = "Example: evento serve --data /var/lib/evento --host 0.0.0.0"
+SERVE_EXAMPLE = """Examples:
+
+evento serve --data /var/lib/evento --host 0.0.0.0
+
+evento serve --journal 'kafka://broker1:9092,broker2:9092?prefix=acme.' --data /var/lib/evento
+"""
 VERIFY_EXAMPLE = """Examples:
 
 evento verify
 
 evento verify --data ./data
+
+evento verify --journal 'kafka://broker1:9092?prefix=acme.'
 """
 
 Data = Annotated[str | None, typer.Option(help="the data folder [default: EVENTO_DATA, else ./data]")]
+Journal = Annotated[
+    str | None, typer.Option(help="where everything is kept: sqlite, or kafka://… [default: EVENTO_JOURNAL, else sqlite]")
+]
 Host = Annotated[str | None, typer.Option(help="the address to listen at [default: EVENTO_HOST, else 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="the port to listen at [default: EVENTO_PORT, else 7070]")]
 
@@ -27,27 +37,32 @@ Port = Annotated[int | None, typer.Option(help="the port to listen at [default: 
 def dev(
     paths: Annotated[list[str] | None, typer.Argument(help="manifest files, folders of them, Python modules [default: .]")] = None,
     data: Data = None,
+    journal: Journal = None,
     host: Host = None,
     port: Port = None,
 ) -> None:
     """Start a platform here, deploy what is at PATHS, and deploy again whenever it changes."""
     sources = tuple(paths or (".",))
-    settings = _settings(data=data, host=host, port=port)
+    settings = settings_of(data=data, journal=journal, host=host, port=port)
     _start(settings, sources, watch=True)
 
 
-def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
-    """Start a platform with what was deployed to its data folder before."""
-    _start(_settings(data=data, host=host, port=port), (), watch=False)
+def serve(data: Data = None, journal: Journal = None, host: Host = None, port: Port = None) -> None:
+    """Start a platform with what was deployed to its journal before."""
+    _start(settings_of(data=data, journal=journal, host=host, port=port), (), watch=False)
 
 
 def verify(
     data: Annotated[str | None, typer.Option(help="check this data folder, of a platform that is not running")] = None,
+    journal: Annotated[
+        str | None, typer.Option(help="check this journal, with no node running; --data is then for replicas")
+    ] = None,
     output: Output = Form.TEXT,
     url: Url = None,
 ) -> None:
     """Fold everything again from the events, and report every difference: checksums, versions, states, outcomes."""
-    differences = ask(url, lambda client: client.verify())["differences"] if data is None else _verify_offline(data)
+    running = data is None and journal is None
+    differences = ask(url, lambda client: client.verify())["differences"] if running else _verify_offline(data, journal)
     if output is Form.JSON:
         show_json({"ok": not differences, "differences": differences})
     else:
@@ -58,12 +73,13 @@ def verify(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _settings(data: str | None = None, host: str | None = None, port: int | None = None) -> "Settings":
+def settings_of(**given: str | int | None) -> "Settings":
+    """Return the settings with what was given on the command line over them; what is wrong with them ends the program."""
     from evento.errors import SettingsError
     from evento.settings import read_settings
 
     try:
-        return read_settings(data=data, host=host, port=port)
+        return read_settings(**given)
     except SettingsError as error:
         raise fail(error) from error
 
@@ -76,8 +92,8 @@ def _start(settings: "Settings", sources: tuple[str, ...], *, watch: bool) -> No
     run(lambda: bootstrap.run(settings, sources=sources, watch=watch), loop_factory=uvloop.new_event_loop)
 
 
-def _verify_offline(data: str) -> list[str]:
+def _verify_offline(data: str | None, journal: str | None) -> list[str]:
     from evento import bootstrap
 
-    settings = _settings(data=data)
+    settings = settings_of(data=data, journal=journal)
     return list(run(lambda: bootstrap.verify(settings)))

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evento.cli.output import Form, Output, fail, run, show_json, tell
+from evento.cli.output import Form, Output, run, show_json, tell
+from evento.cli.running import Journal, settings_of
 
 if TYPE_CHECKING:
     from evento.settings import Settings
 
 EXPORT_EXAMPLE = "Example: evento export ./moving --data /var/lib/evento"
-IMPORT_EXAMPLE = "Example: evento import ./moving --data /srv/evento"
+IMPORT_EXAMPLE = """Examples:
+
+evento import ./moving --data /srv/evento
+
+evento import ./moving --journal 'kafka://broker1:9092' --data /srv/evento
+"""
 
 Data = Annotated[
     str | None, typer.Option(help="the data folder, of a platform that is not running [default: EVENTO_DATA, else ./data]")
@@ -24,12 +30,17 @@ def export(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="a folder that is new or empty")],
     *,
     data: Data = None,
+    journal: Journal = None,
     output: Output = Form.TEXT,
 ) -> None:
     """Write everything that a journal holds into a folder of Avro files, for another journal to import."""
     from evento import bootstrap
 
-    counts = _run(folder, data, lambda settings, path, progress: bootstrap.export_data(settings, path, progress=progress))
+    counts = _run(
+        folder,
+        settings_of(data=data, journal=journal),
+        lambda settings, path, progress: bootstrap.export_data(settings, path, progress=progress),
+    )
     _show(counts, output)
 
 
@@ -37,24 +48,22 @@ def import_(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="a folder that evento export has written")],
     *,
     data: Data = None,
+    journal: Journal = None,
     output: Output = Form.TEXT,
 ) -> None:
     """Check an export as a whole, then make it the journal of a new platform."""
     from evento import bootstrap
 
-    counts = _run(folder, data, lambda settings, path, progress: bootstrap.import_data(settings, path, progress=progress))
+    counts = _run(
+        folder,
+        settings_of(data=data, journal=journal),
+        lambda settings, path, progress: bootstrap.import_data(settings, path, progress=progress),
+    )
     _show(counts, output)
     tell("start it, deploy your functions from where they are now, and let evento verify read it")
 
 
-def _run(folder: str, data: str | None, work: Work) -> Mapping[str, int]:
-    from evento.errors import SettingsError
-    from evento.settings import read_settings
-
-    try:
-        settings = read_settings(data=data)
-    except SettingsError as error:
-        raise fail(error) from error
+def _run(folder: str, settings: "Settings", work: Work) -> Mapping[str, int]:
     with _Bar() as progress:
         return run(lambda: work(settings, Path(folder), progress))
 

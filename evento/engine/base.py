@@ -22,6 +22,13 @@ class FunctionStatus(Struct, frozen=True):
     message: str = ""
 
 
+class PartitionStatus(Struct, frozen=True):
+    """Where a partition is: `node` is the address of the node that owns it, None if that is nobody just now."""
+
+    number: int
+    node: str | None
+
+
 class Status(Struct, frozen=True):
     """How the platform is doing. `ready`: it takes Commands. `reason` says why not."""
 
@@ -33,6 +40,8 @@ class Status(Struct, frozen=True):
     pending: int = 0
     parked: int = 0
     rebuilding: int = 0  # states still to be folded again
+    node: str = ""  # this node's address; what is counted above is here, and with other nodes there is more
+    partitions: tuple[PartitionStatus, ...] = ()
 
 
 class Commands(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -96,7 +96,14 @@ class Engine:
         if owned.inputs is not None:
             inbound = Inbound(owned.inputs, partial(self.judging.judge_input, partition=number), self._clock.now_us)
         worker = Worker(
-            owned, self.folding, self._clock, self._jitter, limits=self._limits, observer=self._observer, inbound=inbound
+            owned,
+            self.folding,
+            self._clock,
+            self._jitter,
+            limits=self._limits,
+            observer=self._observer,
+            inbound=inbound,
+            partitions=self._journal.partitions,
         )
         if self._configuration is not None:
             worker.configure(*self._configuration)
@@ -143,6 +150,11 @@ class Engine:
         number = self._journal.partition_of(key)
         return None if number in self._workers else self.owners.of(number)
 
+    def worker(self, number: int) -> Worker | None:
+        """Return who works on a partition here; None if it is not this node's, or not just now."""
+        place = self._workers.get(number)
+        return None if place is None else place[0]
+
     def partition(self, key: EntityKey) -> Partition:
         """Return the partition an instance belongs to. Raises NotReady if it is not owned here, or not just now."""
         return self._place(key)[1]
@@ -163,7 +175,7 @@ class Engine:
     async def send(self, command: Command, *, wait_s: float) -> Outcome:
         """See `evento.engine.base.Commands.send`."""
         one = _One(asyncio.get_running_loop())
-        waiting = self._take_in(command, one, wait_s)
+        waiting = self.take_in(self._worker(command.key), command, one, wait_s=wait_s)
         try:
             answer = await one.future
         finally:
@@ -174,12 +186,15 @@ class Engine:
 
     def submit(self, command: Command, waiter: Waiter, *, wait_s: float) -> None:
         """See `evento.engine.base.Commands.submit`."""
-        self._take_in(command, waiter, wait_s)
+        self.take_in(self._worker(command.key), command, waiter, wait_s=wait_s)
 
-    def _take_in(self, command: Command, waiter: Waiter, wait_s: float) -> Waiting:
-        worker = self._worker(command.key)
+    def take_in(self, worker: Worker, command: Command, waiter: Waiter, *, wait_s: float, eager: bool = False) -> Waiting:
+        """Give a Command to the worker of its partition. An eager waiter is content with pending, once that is durable.
+
+        Raises what `submit` raises.
+        """
         waiting = Waiting(waiter, _final)
-        self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=False), wait_s=wait_s)
+        self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=eager), wait_s=wait_s)
         return waiting
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
@@ -203,7 +218,12 @@ class Engine:
 
     async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:
         """See `evento.engine.base.Commands.pending`."""
-        everything = (entry for worker, _ in self._workers.values() for entry in worker.unfinished.pending())
+        return self.pending_in(self._workers, parked=parked, after=after, limit=limit)
+
+    def pending_in(self, partitions: Collection[int], *, parked: bool | None, after: int, limit: int) -> Sequence[Pending]:
+        """Return what is pending in these partitions, as far as they are here."""
+        workers = (worker for number, (worker, _) in self._workers.items() if number in partitions)
+        everything = (entry for worker in workers for entry in worker.unfinished.pending())
         entries = [entry for entry in everything if entry.number > after and parked in (None, entry.parked)]
         return sorted(entries, key=lambda entry: entry.number)[:limit]
 

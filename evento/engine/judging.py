@@ -21,7 +21,7 @@ class Judging:
         self, catalog: Callable[[], Catalog], refresh: Callable[[], Awaitable[None]], partition_of: Callable[[EntityKey], int]
     ) -> None:
         self._catalog = catalog
-        self._refresh = refresh
+        self.refresh = refresh
         self._partition_of = partition_of
 
     async def judge_input(self, given: Input, partition: int) -> Command | EventoError:
@@ -41,7 +41,7 @@ class Judging:
         try:
             return self._judged(command)
         except NotFound:
-            await self._refresh()
+            await self.refresh()
         except EventoError as error:
             return error
         try:

@@ -54,6 +54,7 @@ class Worker:
         limits: Limits,
         observer: Observer,
         inbound: Inbound | None = None,
+        partitions: int = 1,
     ) -> None:
         self._partition = partition
         self._inbound = inbound
@@ -68,6 +69,7 @@ class Worker:
         self.unfinished = Unfinished(limits)
         self._to_store: list[Ticket] = []
         self._storing = False  # one at a time: what is stored later must not be durable earlier
+        self._partitions = partitions
         self._numbers = count()
         self._executing: Counter[Lane] = Counter()
         self._under_way: Counter[Lane] = Counter()  # executing or committing
@@ -167,7 +169,9 @@ class Worker:
             highest = max(highest, entry.number)
             self.unfinished.take_up(ticket)
             self._line_up(ticket)
-        self._numbers = count(highest + 1)
+        # No two partitions of a deployment give the same number, so that a list of all of them can be read page by page.
+        first = highest + 1
+        self._numbers = count(first + (self._partition.number - first) % self._partitions, self._partitions)
         self._open = True
         self.taken_up.set()
 

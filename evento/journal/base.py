@@ -18,7 +18,7 @@ Where nodes share the partitions, `own` waits until this node is given the parti
 (`wait_revoked`); both may happen again and again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -145,8 +145,10 @@ class History(Protocol):
         """Return the turns that `read_feed` returns, those without events too, but only what a fold needs of them: much cheaper."""
         ...
 
-    async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
-        """Return instances of one Entity ordered by id (by code point), from ids above `after`."""
+    async def read_instances(
+        self, namespace: str, entity: str, *, partitions: Collection[int] | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[InstanceEntry]:
+        """Return instances of one Entity ordered by id (by code point), from ids above `after`; of these partitions, or of all."""
         ...
 
 

@@ -4,7 +4,7 @@ It keeps everything as long as the object lives, across any number of owners; it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from evento.errors import JournalBusy, JournalError
@@ -213,7 +213,11 @@ class MemoryHistory:
         entries = await self.read_feed(partition, after=after, limit=limit)
         return [EventsEntry(entry.position, entry.turn.command.key, entry.turn.before, entry.turn.events) for entry in entries]
 
-    async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
+    async def read_instances(
+        self, namespace: str, entity: str, *, partitions: Collection[int] | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[InstanceEntry]:
         """Return instances of one Entity by id."""
+        if partitions is not None and 0 not in partitions:
+            return []
         keys = sorted(key for key in self._journal.states if key[:2] == (namespace, entity) and key.id > after)
         return [InstanceEntry(key=key, state=self._journal.states[key]) for key in keys[:limit]]

@@ -1,6 +1,6 @@
 """Reading instances: what is durable, folded with the apply now in force. Implements `evento.engine.base.Reads`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from evento.engine.engine import Engine
 from evento.errors import NotFound
@@ -48,10 +48,12 @@ class Reader:
             raise NotFound(f"{key} has no Command {command_id!r}", command_id=command_id)
         return Outcome(turn.kind, turn)
 
-    async def instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 100) -> Sequence[InstanceEntry]:
-        """See `evento.engine.base.Reads.instances`."""
+    async def instances(
+        self, namespace: str, entity: str, *, partitions: Collection[int] | None = None, after: str = "", limit: int = 100
+    ) -> Sequence[InstanceEntry]:
+        """See `evento.engine.base.Reads.instances`; of these partitions, or of all."""
         self._engine.configuration[0].entity(namespace, entity)
-        entries = await self._history.read_instances(namespace, entity, after=after, limit=limit)
+        entries = await self._history.read_instances(namespace, entity, partitions=partitions, after=after, limit=limit)
         return [
             entry if self._current(entry.state, entry.key) else InstanceEntry(entry.key, await self.state(entry.key))
             for entry in entries

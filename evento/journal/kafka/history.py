@@ -1,6 +1,6 @@
 """What anybody may read, of any partition: of one that is owned here as it is, of another once its replica has caught up."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from heapq import merge
 
 from evento.journal.base import CommandRef, EventsEntry, InstanceEntry, TurnEntry
@@ -36,11 +36,14 @@ class KafkaHistory:
         """Return what a fold needs of the turns that `read_feed` returns."""
         return await (await self._current(partition)).read_events(partition, after=after, limit=limit)
 
-    async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
-        """Return instances of one Entity by id, of all partitions."""
+    async def read_instances(
+        self, namespace: str, entity: str, *, partitions: Collection[int] | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[InstanceEntry]:
+        """Return instances of one Entity by id, of these partitions, or of all."""
         pages = [
             await (await self._current(number)).read_instances(namespace, entity, after=after, limit=limit)
             for number in range(self._spread(namespace, entity))
+            if partitions is None or number in partitions
         ]
         return list(merge(*pages, key=lambda entry: entry.key))[:limit]
 

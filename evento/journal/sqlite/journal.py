@@ -1,7 +1,7 @@
 """The SQLite journal as the port wants it: what is in memory is answered at once, the rest by the two threads. Knows no SQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -206,8 +206,12 @@ class SqliteHistory:
         """Return what a fold needs of the turns that `read_feed` returns."""
         return await self._reader.call(partial(self._reader.events, self._store.tail.view, after, limit))
 
-    async def read_instances(self, namespace: str, entity: str, *, after: str = "", limit: int = 1000) -> Sequence[InstanceEntry]:
+    async def read_instances(
+        self, namespace: str, entity: str, *, partitions: Collection[int] | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[InstanceEntry]:
         """Return instances of one Entity by id."""
+        if partitions is not None and 0 not in partitions:
+            return []
         above = EntityKey(namespace, entity, after)
         found = await self._reader.call(partial(self._reader.instances, self._store.tail.view, above, limit))
         return [InstanceEntry(key=key, state=state) for key, state in found]
