@@ -5,7 +5,6 @@ All partitions are owned meanwhile, so that nothing is appended, and what is rea
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from evento.errors import TransferRefused
@@ -16,6 +15,7 @@ from evento.transfer.container import ContainerWriter, FileEntry
 from evento.transfer.kinds import CATALOG, PENDING, SCHEMA, STATE, TURN, Kind
 from evento.transfer.manifest import CATALOGS, FORMAT, SCHEMAS, STATES, Counts, Manifest, turns_name, write_manifest
 from evento.transfer.manifest import PENDING as PENDINGS
+from evento.transfer.owning import owning_all
 from evento.transfer.records import Record, pending_record, state_record, turn_record
 from evento.transfer.stepping import Progress, silent
 from evento.transfer.unfinished import refuse_without_catalog
@@ -30,8 +30,7 @@ async def export_journal(journal: Journal, folder: Path, *, progress: Progress =
     Raises TransferRefused, JournalError; then the folder holds no manifest, and nobody takes it for an export.
     """
     await asyncio.to_thread(_prepare, folder)
-    async with AsyncExitStack() as owning:
-        owned = [await owning.enter_async_context(journal.own(number)) for number in range(journal.partitions)]
+    async with owning_all(journal) as owned:
         export = _Export(journal, folder, progress, part_bytes)
         await export.catalogs()
         for number in range(journal.partitions):

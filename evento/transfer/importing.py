@@ -5,7 +5,7 @@ that was exported is kept, and so is each instance's. It streams: a batch of tur
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from itertools import chain
 
 from evento.errors import TransferRefused
@@ -18,6 +18,7 @@ from evento.transfer.container import FileEntry, read_container
 from evento.transfer.kinds import CATALOG, PENDING, STATE, TURN, Kind
 from evento.transfer.manifest import CATALOGS, STATES
 from evento.transfer.manifest import PENDING as PENDINGS
+from evento.transfer.owning import owning_all
 from evento.transfer.records import Record, pending_of, state_of, turn_of
 from evento.transfer.stepping import Progress, silent, stepped
 
@@ -34,16 +35,15 @@ async def import_journal(
     Raises TransferRefused: the journal is not empty, and stays as it is; or what could not be checked before is wrong, and the
     journal is of no use, as after any JournalError.
     """
-    async with AsyncExitStack() as owning:
-        owned = [await owning.enter_async_context(journal.own(number)) for number in range(journal.partitions)]
+    async with owning_all(journal) as owned:
         await _refuse_unless_empty(journal, owned)
-        await owning.enter_async_context(writing)
-        run = _Import(journal, owned, export, progress)
-        for entry in export.manifest.turns():
-            await run.turns(entry)
-        await run.states()
-        await run.pending()
-        await run.catalogs()
+        async with writing:
+            run = _Import(journal, owned, export, progress)
+            for entry in export.manifest.turns():
+                await run.turns(entry)
+            await run.states()
+            await run.pending()
+            await run.catalogs()
 
 
 async def _refuse_unless_empty(journal: Journal, owned: Sequence[Partition]) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evento.bootstrap import import_data
-from evento.errors import EventoError, TransferRefused
-from evento.journal.memory import MemoryJournal
+from evento.errors import EventoError, JournalBusy, TransferRefused
+from evento.journal.base import Partition
+from evento.journal.memory import MemoryJournal, MemoryPartition
 from evento.model.command import Pending
 from evento.settings import Settings
 from evento.transfer.checking import check_export
@@ -22,6 +23,7 @@ from evento.transfer.exporting import export_journal
 from evento.transfer.importing import import_journal
 from evento.transfer.kinds import PENDING, STATE, TURN
 from evento.transfer.manifest import NAME
+from evento.transfer.owning import owning_all
 from tests.transfer import samples
 from tests.transfer.forging import (
     container,
@@ -316,6 +318,18 @@ async def test_a_folder_that_is_not_empty_is_not_written_to(tmp_path: Path) -> N
 async def test_a_journal_to_which_nothing_was_ever_deployed_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(TransferRefused, match="nothing was ever deployed here"):
         await export_journal(MemoryJournal(), tmp_path / "files")
+
+
+async def test_a_journal_that_somebody_else_owns_is_not_waited_for_for_ever() -> None:
+    class Kept(MemoryJournal):
+        @asynccontextmanager
+        async def own(self, number: int) -> AsyncIterator[Partition]:
+            await asyncio.Event().wait()
+            yield MemoryPartition(self)
+
+    with pytest.raises(JournalBusy, match="partition 0 could not be owned within 0 s: stop all nodes"):
+        async with owning_all(Kept(), within_s=0.01):
+            raise AssertionError("owned")
 
 
 async def test_a_file_that_changes_after_it_was_checked_is_refused_while_it_is_written(files: Path) -> None:
