@@ -218,6 +218,25 @@ class JournalRewind(JournalError):
     remedy = Remedy.REWIND
 
 
+class JournalFenced(JournalError):
+    """Another process owns this partition now. What was not told before is known only to those who read it again."""
+
+    code = "journal-fenced"
+
+
+class JournalUnreachable(JournalError):
+    """The cluster that holds the journal does not answer; what became of it is unknown. Send it again, with the same id."""
+
+    code = "journal-unreachable"
+    remedy = Remedy.LATER
+
+
+class JournalRefused(JournalError):
+    """The cluster that holds the journal refuses what this process needs: a right or a setting is missing there."""
+
+    code = "journal-refused"
+
+
 class JournalUnfit(JournalError):
     """The journal cannot keep what is deployed in the way that it says. `problems` lists everything that does not fit."""
 
