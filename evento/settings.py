@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_s: Seconds = 10.0
     wait_max_s: Seconds = 60.0
     shutdown_s: Seconds = 10.0
+    kafka_config: str = ""
 
     @property
     def data_dir(self) -> Path:
@@ -69,6 +70,16 @@ def read_url(environ: Mapping[str, str] | None = None) -> str:
     return (os.environ if environ is None else environ).get("EVENTO_URL") or URL_DEFAULT
 
 
+def read_kafka_properties(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the properties of Kafka's client that stand in the environment: `EVENTO_KAFKA_SASL_PASSWORD` is `sasl.password`.
+
+    Which of them may be set, and to what, knows `evento.journal.kafka.security`. Some are secrets.
+    """
+    environ = os.environ if environ is None else environ
+    found = {name.removeprefix(_PREFIX).lower(): value for name, value in environ.items() if name.startswith(_PREFIX)}
+    return {name.removeprefix("kafka_").replace("_", "."): value for name, value in found.items() if _is_property(name)}
+
+
 def _from_file(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     named = environ.get("EVENTO_CONFIG")
     path = Path(named or CONFIG_FILE)
@@ -84,7 +95,12 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     names = (name for name in environ if name.startswith(_PREFIX))
     values = {name.removeprefix(_PREFIX).lower(): (name, environ[name]) for name in names}
-    return {name: value for name, value in values.items() if name not in ("config", "url")}
+    return {name: value for name, value in values.items() if name not in ("config", "url") and not _is_property(name)}
+
+
+def _is_property(name: str) -> bool:
+    """Tell whether a name in the environment is of a property of Kafka's client, `read_kafka_properties`."""
+    return name.startswith("kafka_") and name not in Settings.__struct_fields__
 
 
 def _checked(values: Mapping[str, tuple[str, Any]]) -> Settings:
@@ -92,6 +108,10 @@ def _checked(values: Mapping[str, tuple[str, Any]]) -> Settings:
     checked: dict[str, Any] = {}
     problems = []
     for name, (label, value) in values.items():
+        if _is_property(name):  # in the file; its value may be a secret
+            rule = "properties of Kafka's client stand in the file that `kafka_config` names, or in the environment"
+            problems.append({"setting": label, "rule": rule, "value": "…"})
+            continue
         if name not in types:
             problems.append({"setting": label, "rule": "there is no such setting", "value": str(value)})
             continue

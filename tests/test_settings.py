@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evento.errors import SettingsError
-from evento.settings import Settings, read_settings, read_url
+from evento.settings import Settings, read_kafka_properties, read_settings, read_url
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,21 @@ def test_the_url_of_the_server_is_for_clients_only() -> None:
     assert read_settings({"EVENTO_URL": "http://e"}) == Settings()
 
 
+def test_properties_of_kafkas_client_are_no_settings() -> None:
+    environ = {"EVENTO_KAFKA_SASL_PASSWORD": "hush", "EVENTO_KAFKA_SSL_CA_LOCATION": "/ca.pem", "EVENTO_KAFKA_CONFIG": "k"}
+    assert read_kafka_properties({**environ, "EVENTO_PORT": "1"}) == {"sasl.password": "hush", "ssl.ca.location": "/ca.pem"}
+    assert read_settings(environ) == Settings(kafka_config="k")
+
+
+def test_a_property_in_the_wrong_file_is_refused_without_its_value(tmp_path: Path) -> None:
+    (tmp_path / "evento.toml").write_text('kafka_sasl_password = "hush"\n')
+    with pytest.raises(SettingsError, match=r"kafka_sasl_password.*kafka_config") as error:
+        read_settings({})
+    assert "hush" not in str(error.value) + repr(error.value.details)
+
+
 def test_the_page_on_settings_has_each_with_its_default() -> None:
     page = (Path(__file__).parent.parent / "docs/reference/settings.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
     defaults = Settings()
-    assert rows == {name: str(getattr(defaults, name)) for name in Settings.__struct_fields__}
+    assert rows == {name: str(getattr(defaults, name)) or "none" for name in Settings.__struct_fields__}

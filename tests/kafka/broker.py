@@ -5,6 +5,7 @@ Nothing outlives the process that asked for it, or the process `owner`. Methods 
 
 import base64
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ STOP_S = 40.0
 _ASK_AGAIN_S = 0.1
 _ANSWER_S = 2.0
 _TAIL_LINES = 40
+_TOOLS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand", "kafka-configs.sh": "kafka.admin.ConfigCommand"}
 _LOG4J = """
 status = error
 rootLogger.level = info
@@ -212,6 +214,19 @@ class Cluster:
             ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_S)
             if ended.returncode:
                 raise BrokerFailed(f"the storage of broker {broker.number} cannot be made:\n{ended.stdout}{ended.stderr}")
+
+
+def run_tool(command: str) -> None:
+    """Run a command line of one of Kafka's own scripts (`kafka-acls.sh …`), by the class that the script runs."""
+    script, *arguments = shlex.split(command)
+    ended = subprocess.run(
+        ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", _TOOLS[script], *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=READY_S,
+    )
+    assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
 
 
 def quiet(bootstrap: str) -> dict[str, str | int]:

@@ -1,0 +1,80 @@
+"""Which rights (ACLs) each role needs on a cluster, and which of them this user lacks.
+
+Of rights on transactional ids a cluster tells nothing beforehand: that one is missing is told when a partition is taken over.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+
+from evento.clock import Clock
+from evento.journal.kafka.admin import HIDDEN, Admin, asked
+from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.topics import DeploymentTopics, EntityTopics
+
+GROUP_RIGHTS = ("DESCRIBE", "READ")
+
+
+class Role(StrEnum):
+    """Who asks something of the cluster."""
+
+    NODE = "node"
+    CONSUMER = "external consumer"
+    PRODUCER = "external producer"
+    CATALOG_READER = "catalog reader"
+
+
+_FULL = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE")
+_READ = ("DESCRIBE", "READ")
+_WRITE = ("DESCRIBE", "WRITE")
+# By role and kind of topic. `docs/how-to/run-on-an-existing-kafka-cluster.md` has the same as a table.
+TOPIC_RIGHTS: Mapping[Role, Mapping[str, Sequence[str]]] = {
+    Role.NODE: dict.fromkeys((*EntityTopics.__struct_fields__, *DeploymentTopics.__struct_fields__), _FULL),
+    Role.CONSUMER: {"events": _READ},
+    Role.PRODUCER: {"commands": _WRITE, "outcomes": _READ},
+    Role.CATALOG_READER: {"catalog": _READ},
+}
+
+
+class MissingRight(Struct, frozen=True):
+    """A right that a user lacks. `resource` is `topic` or `group`."""
+
+    right: str
+    resource: str
+    name: str
+    user: str
+
+    def __str__(self) -> str:
+        option = f"--operation {self.right.title().replace('_', '')} --{self.resource} {self.name}"
+        command = f"kafka-acls.sh --add --allow-principal User:{self.user} {option}"
+        return f"{self.right} on {self.resource} {self.name} is missing: {command}"
+
+
+async def check_access(
+    cluster: Cluster, role: Role, topics: Sequence[EntityTopics | DeploymentTopics], clock: Clock, *, group: str
+) -> Sequence[MissingRight]:
+    """Return every right on these topics, which exist, and on the group that the role needs and this user lacks.
+
+    Raises JournalError if the cluster cannot be asked, SettingsError.
+    """
+    needed = {
+        getattr(each, kind): rights
+        for each in topics
+        for kind, rights in TOPIC_RIGHTS[role].items()
+        if kind in each.__struct_fields__
+    }
+    return await asked(lambda admin: list(_missing(admin, needed, group, _user(cluster))), cluster, clock)
+
+
+def _missing(admin: Admin, needed: Mapping[str, Sequence[str]], group: str, user: str) -> Iterator[MissingRight]:
+    there = admin.describe_topics(sorted(needed))
+    for name, rights in needed.items():
+        lacking = set(rights) - there.get(name, HIDDEN).rights
+        yield from (MissingRight(right, "topic", name, user) for right in sorted(lacking))
+    lacking = set(GROUP_RIGHTS) - admin.rights_on_group(group)
+    yield from (MissingRight(right, "group", group, user) for right in sorted(lacking))
+
+
+def _user(cluster: Cluster) -> str:
+    return str(cluster.security.get("sasl.username", "…"))

@@ -1,0 +1,162 @@
+"""What each of our Kafka clients is told: complete properties, with the reason for each. It makes no client, and reaches nobody.
+
+Four kinds: the producer of one partition's commits, the member of the group that owns partitions, the reader of what is committed,
+and the administrator. Properties of the client library are in milliseconds and kilobytes, as their names say.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from evento.errors import SettingsError
+from evento.journal.kafka.address import KafkaAddress
+from evento.journal.kafka.security import Properties
+
+logger = logging.getLogger(__name__)
+
+_SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """How long Kafka's clients wait for what. They depend on each other. Raises SettingsError if they do not fit."""
+
+    transaction_ms: int = 20_000  # after the death of an owner that nobody replaces, readers wait so long at its open transaction
+    message_ms: int = 15_000  # a record that is not with the broker by then has failed
+    request_ms: int = 10_000  # one request, before its connection is given up and it is sent again
+    session_ms: int = 15_000  # a member that is silent so long loses its partitions
+    heartbeat_ms: int = 3_000
+    poll_ms: int = 300_000  # between two polls of a member; the thread that polls does nothing else
+
+    def __post_init__(self) -> None:
+        rules = {
+            "message_ms is larger than transaction_ms": self.message_ms <= self.transaction_ms,
+            f"request_ms is not {_SOCKET_MARGIN_MS} ms below transaction_ms": self.request_ms + _SOCKET_MARGIN_MS
+            <= self.transaction_ms,
+            "heartbeat_ms is more than a third of session_ms": 3 * self.heartbeat_ms <= self.session_ms,
+            "session_ms is larger than poll_ms": self.session_ms <= self.poll_ms,
+        }
+        broken = [rule for rule, kept in rules.items() if not kept]
+        if broken:
+            raise SettingsError("; ".join(broken), setting="journal")
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """A Kafka cluster as a client sees it: where it is, how it is reached, who asks (`client_id`, for its logs and quotas)."""
+
+    address: KafkaAddress
+    security: Properties
+    client_id: str
+    times: Times = Times()
+
+
+def admin_properties(cluster: Cluster) -> Properties:
+    """Return what the administrator is told: he makes and checks topics, and asks how far they go."""
+    # Whoever asks is told what failed. The library would write a line for each attempt to connect: twenty a second.
+    return _base(cluster, {"log_level": 2})
+
+
+def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message_bytes_max: int) -> Properties:
+    """Return what the producer of one partition's commits is told. `message_bytes_max` is the largest record of its topics."""
+    times = cluster.times
+    return _base(
+        cluster,
+        {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": times.transaction_ms,
+            "message.timeout.ms": times.message_ms,
+            "request.timeout.ms": times.request_ms,
+            # A transactional id implies these. They are said, so that nobody has to know that.
+            "enable.idempotence": True,
+            "acks": "all",
+            "max.in.flight": 5,
+            # What the coordinator answers with "not yet" (a transaction is being ended) is asked again at once: it takes 1 or 2 ms,
+            # and the default pause of 100 ms would be in every commit.
+            "retry.backoff.ms": 1,
+            "retry.backoff.max.ms": 5,
+            "linger.ms": 2,  # a flush ends it early
+            "compression.type": "lz4",
+            "message.max.bytes": message_bytes_max,
+            "queue.buffering.max.messages": 20_000,  # bounds of one commit
+            "queue.buffering.max.kbytes": 65_536,
+        },
+    )
+
+
+def intake_producer_properties(cluster: Cluster, *, message_bytes_max: int) -> Properties:
+    """Return what the producer is told that hands Commands to their partition: no transactions, but never twice and in order."""
+    return _base(
+        cluster,
+        {
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": cluster.times.request_ms,  # whoever sent the Command over HTTP is waiting
+            "request.timeout.ms": cluster.times.request_ms,
+            "linger.ms": 2,
+            "compression.type": "lz4",
+            "message.max.bytes": message_bytes_max,
+            "queue.buffering.max.messages": 20_000,
+            "queue.buffering.max.kbytes": 65_536,
+        },
+    )
+
+
+def member_properties(cluster: Cluster, group: str, *, instance: str = "") -> Properties:
+    """Return what a member of the group is told, which is given partitions to own.
+
+    `instance` is a name that a node keeps when it is started again (a pod's of a StatefulSet): then nothing moves meanwhile.
+    """
+    times = cluster.times
+    return _base(
+        cluster,
+        {
+            "group.id": group,
+            **({"group.instance.id": instance} if instance else {}),
+            # The older protocol: under the newer one, a lawful commit could be refused until late in 2026 (KIP-1251).
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "cooperative-sticky",  # what stays with a node is not interrupted
+            "session.timeout.ms": times.session_ms,
+            "heartbeat.interval.ms": times.heartbeat_ms,
+            "max.poll.interval.ms": times.poll_ms,
+            **_READING,
+        },
+    )
+
+
+def reader_properties(cluster: Cluster, group: str) -> Properties:
+    """Return what a reader is told, which is assigned its partitions by us, and never joins the group.
+
+    `group` is the members' group: its committed offsets can be asked for. The end of a partition is told: it is that of what is
+    committed, not of all there is.
+    """
+    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING})
+
+
+_READING: Mapping[str, object] = {
+    "isolation.level": "read_committed",
+    # Offsets are committed by transactions, and a start is always given. One that is not there means lost records, and is told.
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "allow.auto.create.topics": False,
+    "check.crcs": True,
+    # Bounds of what is read ahead, for each partition; the defaults are 100,000 records and 64 MiB.
+    "queued.min.messages": 1_000,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.wait.max.ms": 50,  # how long the broker keeps a fetch that finds nothing
+}
+
+
+def _base(cluster: Cluster, more: Mapping[str, object]) -> Properties:
+    return Properties(
+        {
+            **cluster.security,
+            "bootstrap.servers": cluster.address.bootstrap,
+            "client.id": cluster.client_id,
+            "socket.timeout.ms": cluster.times.request_ms,
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.max.ms": 2_000,  # the default of 10 s is longer than a broker's restart
+            "logger": logger,  # the library's own lines, instead of the standard error
+            **more,
+        }
+    )

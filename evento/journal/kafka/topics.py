@@ -1,0 +1,205 @@
+"""The topics of a deployment: their names, their settings, and that they are there and as they must be.
+
+What is missing is made; what exists is never altered. Every difference is told at once, with what a person can do about it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from confluent_kafka.admin import NewTopic
+from msgspec import Struct
+
+from evento.clock import Clock
+from evento.errors import InvalidName, JournalRefused, JournalUnreachable
+from evento.journal.kafka.address import KafkaAddress
+from evento.journal.kafka.admin import HIDDEN, Admin, TopicState, asked
+from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.failures import Action
+
+NAME_CHARS_MAX = 249
+RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
+OUTCOME_BYTES_MAX = 2 * RECORD_BYTES_MAX  # it holds all Events of its Command
+TOMBSTONE_MS = 7 * 24 * 3600 * 1000  # who reads on after a longer break begins anew
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+_KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+_LATEST = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_MS), "min.cleanable.dirty.ratio": "0.3"}
+# An existing topic must have exactly these settings, at least those, and may have the others as it likes.
+_EXACTLY = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
+_AT_LEAST = ("delete.retention.ms", "max.message.bytes", "min.insync.replicas")
+
+
+class EntityTopics(Struct, frozen=True):
+    """The names of one Entity's topics."""
+
+    commands: str
+    events: str
+    state: str
+
+
+class DeploymentTopics(Struct, frozen=True):
+    """The names of the topics that a deployment has once."""
+
+    pending: str
+    outcomes: str
+    catalog: str
+
+
+class Topic(Struct, frozen=True):
+    """A topic as it must be. `settings` are those that it is made with."""
+
+    name: str
+    partitions: int
+    replication: int
+    settings: Mapping[str, str]
+
+
+class Difference(Struct, frozen=True):
+    """What is wrong with a topic, and what can be done."""
+
+    topic: str
+    setting: str
+    found: str
+    expected: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}: {self.setting} is {self.found}, and must be {self.expected}. {self.remedy}"
+
+
+def entity_topics(address: KafkaAddress, namespace: str, entity: str) -> EntityTopics:
+    """Return the names of an Entity's topics. Raises InvalidName if Kafka does not take them."""
+    return EntityTopics(*(_name(f"{address.prefix}{namespace}.{entity}.{kind}") for kind in EntityTopics.__struct_fields__))
+
+
+def deployment_topics(address: KafkaAddress) -> DeploymentTopics:
+    """Return the names of a deployment's own topics."""
+    return DeploymentTopics(*(_name(f"{address.prefix}evento.{kind}") for kind in DeploymentTopics.__struct_fields__))
+
+
+def topics_of_entity(address: KafkaAddress, namespace: str, entity: str, *, partitions: int) -> Sequence[Topic]:
+    """Return an Entity's topics as they must be. Raises InvalidName, JournalRefused if it has too many partitions."""
+    names = entity_topics(address, namespace, entity)
+    if not 1 <= partitions <= address.partitions:
+        allowed = f"must be 1 to {address.partitions}, the deployment's own count (?partitions= in the journal's address)"
+        raise JournalRefused(
+            f"{namespace}/{entity}: partitions is {partitions}, and {allowed}", entity=entity, partitions=partitions
+        )
+    return (
+        _topic(address, names.commands, partitions, _KEPT),
+        _topic(address, names.events, partitions, _KEPT),
+        _topic(address, names.state, partitions, _LATEST),
+    )
+
+
+def topics_of_deployment(address: KafkaAddress) -> Sequence[Topic]:
+    """Return the deployment's own topics as they must be."""
+    names = deployment_topics(address)
+    return (
+        _topic(address, names.pending, address.partitions, _LATEST),
+        _topic(address, names.outcomes, address.partitions, _KEPT, record_bytes_max=OUTCOME_BYTES_MAX),
+        _topic(address, names.catalog, 1, _KEPT),
+    )
+
+
+async def ensure(cluster: Cluster, topics: Sequence[Topic], clock: Clock) -> Sequence[str]:
+    """Make those topics that are missing and check all others. Several nodes may do so at once.
+
+    Returns the names of those made, when all are there. Raises JournalRefused with every difference, JournalUnreachable if the
+    cluster does not answer, SettingsError.
+    """
+    return await asked(partial(_ensure, address=cluster.address, topics=topics), cluster, clock)
+
+
+def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic]) -> Sequence[str]:
+    missing = _made(admin, topics)
+    names = [topic.name for topic in topics]
+    there, settings = admin.describe_topics(names), admin.describe_settings(names)
+    late = ", ".join(topic.name for topic in missing if topic.name not in there)
+    if late:
+        raise JournalUnreachable(f"the cluster has not made {late} yet")
+    found = [
+        difference for topic in topics for difference in _differences(address, topic, there[topic.name], settings.get(topic.name))
+    ]
+    if found:
+        raise JournalRefused(
+            "; ".join(map(str, found)),
+            differences=[{name: getattr(each, name) for name in each.__struct_fields__} for each in found],
+        )
+    return [topic.name for topic in missing]
+
+
+def _made(admin: Admin, topics: Sequence[Topic]) -> Sequence[Topic]:
+    """Make those that are missing, and return them."""
+    there = admin.describe_topics([topic.name for topic in topics])
+    missing = [topic for topic in topics if topic.name not in there]
+    new = [
+        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=topic.replication, config=dict(topic.settings))
+        for topic in missing
+    ]
+    objections = admin.create_topics(new)
+    sentences = []
+    for name, error in objections.items():
+        failure = admin.explain(error)
+        if failure.action is Action.RETRY:
+            raise JournalUnreachable(failure.message)
+        if failure.code == "INVALID_REPLICATION_FACTOR":
+            sentences.append(_too_few_brokers(name, missing[0].replication, admin.count_brokers()))
+        else:
+            sentences.append(f"topic {name} cannot be made: {failure.message}")
+    if sentences:
+        raise JournalRefused("; ".join(sentences))
+    return missing
+
+
+def _too_few_brokers(name: str, replication: int, brokers: int) -> str:
+    return (
+        f"topic {name} cannot be made with {replication} copies: the number of brokers is {brokers}. Start more, "
+        f"or, where a lost disk may cost everything, say ?replication={brokers} in the journal's address"
+    )
+
+
+def _differences(
+    address: KafkaAddress, topic: Topic, there: TopicState, settings: Mapping[str, str] | None
+) -> Iterator[Difference]:
+    if there == HIDDEN or settings is None:
+        rights = "Describe and DescribeConfigs"
+        yield Difference(topic.name, "its description", "hidden from this user", "seen", f"Give the user {rights} on the topic.")
+        return
+    if there.partitions != topic.partitions:
+        remedy = "It cannot be changed, for it says where each instance is: set partitions to it, or take another prefix."
+        yield Difference(topic.name, "partitions", str(there.partitions), str(topic.partitions), remedy)
+    if there.replication < topic.replication:
+        remedy = "Add copies with kafka-reassign-partitions.sh, or set ?replication= in the journal's address."
+        yield Difference(topic.name, "replication", str(there.replication), f"at least {topic.replication}", remedy)
+    for name, expected in topic.settings.items():
+        found = settings.get(name, "")
+        at_least = name in _AT_LEAST
+        if (at_least and int(found or 0) < int(expected)) or (name in _EXACTLY and found != expected):
+            remedy = f"To change it: {_command(address, topic.name, f'{name}={expected}')}"
+            yield Difference(topic.name, name, found or "not set", f"at least {expected}" if at_least else expected, remedy)
+
+
+def _command(address: KafkaAddress, topic: str, setting: str) -> str:
+    where = f"--bootstrap-server {address.bootstrap} --entity-type topics --entity-name {topic}"
+    return f"kafka-configs.sh {where} --alter --add-config {setting}"
+
+
+def _topic(
+    address: KafkaAddress, name: str, partitions: int, settings: Mapping[str, str], *, record_bytes_max: int = RECORD_BYTES_MAX
+) -> Topic:
+    common = {
+        "min.insync.replicas": str(address.min_insync),
+        "max.message.bytes": str(record_bytes_max),
+        "compression.type": "producer",
+        "unclean.leader.election.enable": "false",  # a broker that missed records never becomes their leader
+    }
+    return Topic(name, partitions, address.replication, {**settings, **common})
+
+
+def _name(name: str) -> str:
+    if len(name) > NAME_CHARS_MAX or not _NAME.fullmatch(name):
+        rule = f"at most {NAME_CHARS_MAX} letters, digits and . _ -"
+        raise InvalidName(f"topic {name[:NAME_CHARS_MAX]!r}: must be {rule}", field="topic", rule=rule, value=name[:NAME_CHARS_MAX])
+    return name

@@ -1,0 +1,169 @@
+"""A cluster that wants TLS and passwords, and allows only what is allowed: what is missing is told, and what is enough suffices."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AclOperation, ResourceType
+
+from evento.clock import SystemClock
+from evento.errors import JournalRefused, SettingsError
+from evento.journal.kafka import clients
+from evento.journal.kafka.access import GROUP_RIGHTS, TOPIC_RIGHTS, MissingRight, Role, check_access
+from evento.journal.kafka.address import parse_address
+from evento.journal.kafka.clients import Times, lane_producer_properties, reader_properties
+from evento.journal.kafka.failures import Action, Call, failure_of
+from evento.journal.kafka.security import read_security
+from evento.journal.kafka.topics import Topic, deployment_topics, ensure, entity_topics, topics_of_deployment, topics_of_entity
+from tests.kafka import broker
+from tests.kafka.fixtures import need_kafka
+from tests.kafka.secure import allow, secured, set_scram_password
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/run-on-an-existing-kafka-cluster.md"
+PASSWORDS = {"node": "hush-node", "reader": "hush-reader", "newcomer": "hush-newcomer"}
+SCRAM_USER, SCRAM_PASSWORD = "scram", "hush-scram"
+GROUP = "acme.evento"
+ANSWER_S = 20.0
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A broker whose clients must say who they are. `inside` is where everything is allowed, for tests to give rights."""
+
+    inside: str
+    outside: str
+    certificate: Path
+    folder: Path
+
+    def cluster(
+        self, user: str, password: str = "", mechanism: str = "PLAIN", trust: str = "", wait_ms: int = 5000
+    ) -> clients.Cluster:
+        """Return the cluster as a user sees it, from a file as it would be written."""
+        lines = {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": trust or str(self.certificate),
+            "sasl.mechanism": mechanism,
+            "sasl.username": user,
+        }
+        file = self.folder / "kafka.properties"
+        file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        file.chmod(0o600)
+        security = read_security(str(file), {"sasl.password": password or PASSWORDS[user]})
+        address = parse_address(f"kafka://{self.outside}?prefix=acme.&partitions=2&replication=1")
+        return clients.Cluster(address=address, security=security, client_id="test", times=Times(request_ms=wait_ms))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    need_kafka()
+    folder = tmp_path_factory.mktemp("guarded")
+    listener = secured(folder, PASSWORDS)
+    with broker.Cluster(folder=folder / "kafka", security=listener.listener) as cluster:
+        for command in commands_of_the_page():
+            broker.run_tool(command.replace("broker1:9092", cluster.bootstrap).replace("User:evento", "User:node"))
+        yield Guarded(cluster.bootstrap, cluster.secure_bootstrap, listener.certificate, folder)
+
+
+def commands_of_the_page() -> list[str]:
+    """Return the lines by which an operator gives a node its rights."""
+    found = re.findall(r"^\$ (kafka-acls\.sh (?:[^\n]*\\\n)*[^\n]*)$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(found) == 3
+    return [command.replace("\\\n", " ") for command in found]
+
+
+def all_topics(cluster: clients.Cluster) -> list[Topic]:
+    return [*topics_of_deployment(cluster.address), *topics_of_entity(cluster.address, "bank", "Checking", partitions=2)]
+
+
+async def test_a_node_with_its_rights_makes_its_topics_and_commits(guarded: Guarded) -> None:
+    cluster = guarded.cluster("node")
+    await ensure(cluster, all_topics(cluster), SystemClock())
+    names = entity_topics(cluster.address, "bank", "Checking"), deployment_topics(cluster.address)
+    assert list(await check_access(cluster, Role.NODE, names, SystemClock(), group=GROUP)) == []
+    assert await asyncio.to_thread(committed_and_read, cluster, names[0].events, "acme.evento.0") == [b"event"]
+
+
+def committed_and_read(cluster: clients.Cluster, topic: str, transactional_id: str) -> list[bytes | None]:
+    producer = Producer(lane_producer_properties(cluster, transactional_id, message_bytes_max=1000))
+    producer.init_transactions(ANSWER_S)
+    producer.begin_transaction()
+    producer.produce(topic, b"event", partition=0)
+    producer.commit_transaction()
+    consumer = Consumer(reader_properties(cluster, GROUP))
+    try:
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        return [message.value() for message in consumer.consume(1, ANSWER_S)]
+    finally:
+        consumer.close()
+
+
+async def test_a_user_without_rights_is_told_each_that_is_missing_and_how_to_give_it(guarded: Guarded) -> None:
+    cluster = guarded.cluster("newcomer")
+    names = entity_topics(cluster.address, "bank", "Checking"), deployment_topics(cluster.address)
+    missing = await check_access(cluster, Role.NODE, names, SystemClock(), group=GROUP)
+    topics = [*names[0].__struct_fields__, *names[1].__struct_fields__]
+    assert len(missing) == sum(len(TOPIC_RIGHTS[Role.NODE][kind]) for kind in topics) + len(GROUP_RIGHTS)
+    assert MissingRight("WRITE", "topic", names[0].events, "newcomer") in missing
+    assert str(missing[0]).startswith(f"{missing[0].right} on topic ")
+    assert "--allow-principal User:newcomer --operation DescribeConfigs --topic acme." in "".join(map(str, missing))
+    with pytest.raises(JournalRefused, match="Describe and DescribeConfigs"):
+        await ensure(cluster, all_topics(cluster), SystemClock())
+
+
+async def test_each_role_needs_exactly_what_the_table_gives_it(guarded: Guarded) -> None:
+    node = guarded.cluster("node")
+    await ensure(node, all_topics(node), SystemClock())
+    names = entity_topics(node.address, "bank", "Checking"), deployment_topics(node.address)
+    reader = guarded.cluster("reader")
+    before = {(each.right, each.name) for each in await check_access(reader, Role.CONSUMER, names, SystemClock(), group="readers")}
+    assert before == {("DESCRIBE", names[0].events), ("READ", names[0].events), ("DESCRIBE", "readers"), ("READ", "readers")}
+    rights = [(ResourceType.TOPIC, names[0].events, AclOperation.READ), (ResourceType.GROUP, "readers", AclOperation.READ)]
+    await asyncio.to_thread(allow, guarded.inside, "reader", rights)
+    assert (
+        list(await check_access(reader, Role.CONSUMER, names, SystemClock(), group="readers")) == []
+    )  # who may read may describe, too
+    assert await check_access(reader, Role.PRODUCER, names, SystemClock(), group="readers")
+
+
+async def test_a_transactional_id_of_somebody_else_is_refused_with_a_word_about_it(guarded: Guarded) -> None:
+    cluster = guarded.cluster("node")
+    producer = Producer(lane_producer_properties(cluster, "other.0", message_bytes_max=1000))
+    with pytest.raises(KafkaException) as error:
+        await asyncio.to_thread(producer.init_transactions, ANSWER_S)
+    failure = failure_of(Call.INIT, error.value)
+    assert failure.action is Action.REFUSED
+    assert "transactional id" in failure.message
+
+
+async def test_scram_lets_in_too(guarded: Guarded) -> None:
+    await asyncio.to_thread(set_scram_password, guarded.inside, SCRAM_USER, SCRAM_PASSWORD)
+    cluster = guarded.cluster(SCRAM_USER, SCRAM_PASSWORD, "SCRAM-SHA-256")
+    assert await check_access(
+        cluster, Role.CONSUMER, [entity_topics(cluster.address, "bank", "Checking")], SystemClock(), group="readers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "password", "trust"),
+    [
+        ("does not accept", "wrong-password", "ours"),
+        ("no TLS connection", PASSWORDS["node"], "of somebody else"),
+        ("ssl.ca.location", PASSWORDS["node"], "nothing"),
+    ],
+)
+async def test_who_is_not_let_in_is_told_why_without_the_password(
+    guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str, password: str, trust: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    other = await asyncio.to_thread(secured, tmp_path, PASSWORDS)
+    file = {"ours": guarded.certificate, "of somebody else": other.certificate, "nothing": Path(__file__)}[trust]
+    cluster = guarded.cluster("node", password, trust=str(file), wait_ms=2000)
+    with pytest.raises((JournalRefused, SettingsError), match=what) as error:
+        await ensure(cluster, all_topics(cluster), SystemClock())
+    shown = str(error.value) + repr(error.value) + repr(error.value.details) + caplog.text
+    assert not [secret for secret in (*PASSWORDS.values(), "wrong-password") if secret in shown]

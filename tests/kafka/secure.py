@@ -1,0 +1,79 @@
+"""A listener where clients must say who they are (SASL over TLS), on a broker that allows nothing that is not allowed (ACLs).
+
+The broker's other listeners know nobody, and their nobody may do everything: tests give rights there.
+"""
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from tests.kafka.broker import quiet
+from tests.kafka.properties import Security, free_ports
+
+ANSWER_S = 30.0
+STORE_PASSWORD = "changeit"  # noqa: S105 - of a store that lives as long as its test
+
+
+@dataclass(frozen=True)
+class Secured:
+    """The listener, and the file with the certificate that it shows, which its clients must trust."""
+
+    listener: Security
+    certificate: Path
+
+
+def secured(folder: Path, users: Mapping[str, str]) -> Secured:
+    """Return a listener for these users, with their passwords (PLAIN), and for those that get one later (SCRAM-SHA-256)."""
+    store, certificate = folder / "broker.p12", folder / "broker.pem"
+    words = ["-alias", "broker", "-keystore", str(store), "-storepass", STORE_PASSWORD, "-storetype", "PKCS12"]
+    _keytool("-genkeypair", *words, "-keyalg", "EC", "-dname", "CN=broker", "-ext", "SAN=ip:127.0.0.1", "-validity", "2")
+    _keytool("-exportcert", *words, "-rfc", "-file", str(certificate))
+    plain = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    here = "listener.name.secure."
+    properties = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        f"{here}sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        f"{here}plain.sasl.jaas.config": f"org.apache.kafka.common.security.plain.PlainLoginModule required {plain};",
+        f"{here}scram-sha-256.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        f"{here}ssl.keystore.type": "PKCS12",
+        f"{here}ssl.keystore.location": str(store),
+        f"{here}ssl.keystore.password": STORE_PASSWORD,
+    }
+    return Secured(Security("SASL_SSL", free_ports(1)[0], properties), certificate)
+
+
+def allow(bootstrap: str, user: str, rights: Iterable[tuple[ResourceType, str, AclOperation]], *, prefixed: bool = False) -> None:
+    """Give a user rights on resources, by name or, `prefixed`, by the beginning of their names."""
+    pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+    bindings = [
+        AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW) for kind, name, operation in rights
+    ]
+    admin = AdminClient(quiet(bootstrap))
+    for made in admin.create_acls(bindings).values():
+        made.result(ANSWER_S)
+
+
+def set_scram_password(bootstrap: str, user: str, password: str) -> None:
+    """Let a user in with a password, by SCRAM-SHA-256."""
+    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    admin = AdminClient(quiet(bootstrap))
+    for made in admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, info, password.encode())]).values():
+        made.result(ANSWER_S)
+
+
+def _keytool(*arguments: str) -> None:
+    subprocess.run(["keytool", *arguments], check=True, capture_output=True, timeout=60)
