@@ -18,6 +18,8 @@ from evento.api.paths import command_place, read_path
 from evento.api.pending import PendingCommands
 from evento.api.platform import Platform
 from evento.api.refusals import Refusals
+from evento.api.schemas import BASE_PATH as REGISTRY_PATH
+from evento.api.schemas import SchemaRegistry
 from evento.api.stream import Stream
 from evento.errors import MethodNotAllowed, NotFound
 
@@ -31,7 +33,13 @@ class App:
     def __init__(self, platform: Platform) -> None:
         intake, views = Intake(platform.catalog), Views(platform.catalog)
         # Instances last: their paths have room for any namespace.
-        nouns = (Health(platform), Deployments(platform), PendingCommands(platform, views), Instances(platform, views))
+        nouns = (
+            Health(platform),
+            Deployments(platform),
+            SchemaRegistry(platform),
+            PendingCommands(platform, views),
+            Instances(platform, views),
+        )
         routes = [route for noun in nouns for route in noun.routes()]
         self.paths = [_COMMAND_PATH, _STREAM_PATH, *(route.path for route in routes)]
         self._router = Router(routes, redirect_slashes=False, default=_no_route)
@@ -55,6 +63,9 @@ class App:
             await self._refuse(sending, error, scope)
 
     async def _route(self, scope: Scope, receive: Receive, send: "_Sending") -> None:
+        if scope["path"].startswith(f"{REGISTRY_PATH}/"):  # it refuses in words of its own
+            await self._routed(scope, receive, send)
+            return
         if command_place(read_path(scope["raw_path"])) is not None:
             raise MethodNotAllowed("a Command is sent with POST", allow=["POST"])
         if scope["path"] == _STREAM_PATH:
@@ -62,6 +73,9 @@ class App:
                 raise MethodNotAllowed("a stream of Commands is sent with POST", allow=["POST"])
             await self._stream(scope, receive, send)
             return
+        await self._routed(scope, receive, send)
+
+    async def _routed(self, scope: Scope, receive: Receive, send: "_Sending") -> None:
         scope["app"] = self  # so that Starlette raises what it refuses
         await self._router(scope, receive, send)
         self._requests.bind("other", str(send.status)).add()

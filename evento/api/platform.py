@@ -39,7 +39,7 @@ class Waits(Struct, frozen=True):
 
 
 class Platform(Struct, frozen=True):
-    """Everything the API may use. `catalog` returns the catalog in force at this moment."""
+    """Everything the API may use. `catalog` returns the catalog in force now; topics' names begin with `topic_prefix`."""
 
     catalog: Callable[[], Catalog]
     commands: Commands
@@ -49,3 +49,4 @@ class Platform(Struct, frozen=True):
     metrics: Metrics
     clock: Clock
     waits: Waits = Waits()
+    topic_prefix: str = ""

@@ -11,10 +11,11 @@ from evento.registry.records import CatalogChange, CommandRecord, EntityRecord, 
 
 Name: TypeAlias = tuple[str, str]  # namespace, name
 CommandName: TypeAlias = tuple[str, str, str]  # namespace, entity, name
+Topic: TypeAlias = tuple[str, str, str]  # namespace, entity, and what stands there: "commands", "events" or "state"
 
 
 class Contents:
-    """Records by name. The ids of the schemas that an Event or Command ever had are kept for ever, in order of deployment."""
+    """Records by name. The ids of the schemas that an Event, Command or topic ever had are kept, in order of deployment."""
 
     def __init__(self) -> None:
         self.entities: dict[Name, EntityRecord] = {}
@@ -25,6 +26,7 @@ class Contents:
         self.ids: dict[str, int] = {}
         self.event_history: dict[Name, tuple[int, ...]] = {}
         self.command_history: dict[CommandName, tuple[int, ...]] = {}
+        self.topics: dict[Topic, tuple[int, ...]] = {}
 
     def copy(self) -> "Contents":
         """Return contents that can be changed apart from these."""
@@ -33,6 +35,7 @@ class Contents:
         other.commands, other.functions = dict(self.commands), dict(self.functions)
         other.texts, other.ids = list(self.texts), dict(self.ids)
         other.event_history, other.command_history = dict(self.event_history), dict(self.command_history)
+        other.topics = dict(self.topics)
         return other
 
     def absorb(self, version: int, change: CatalogChange) -> None:
@@ -44,6 +47,7 @@ class Contents:
             self.ids[schema.text] = schema.id
         for entity in change.entities:
             self.entities[entity.namespace, entity.name] = entity
+            self._stands((entity.namespace, entity.name, "state"), entity.schema_id)
         owned_ones: list[EventRecord | CommandRecord] = [*change.events, *change.commands]
         for owned in owned_ones:
             if (owned.namespace, owned.entity) not in self.entities:
@@ -54,16 +58,21 @@ class Contents:
             name = (event.namespace, event.name)
             self.events[name] = event
             self.event_history[name] = _with(self.event_history.get(name, ()), event.schema_id)
+            self._stands((event.namespace, event.entity, "events"), event.schema_id)
         for command in change.commands:
             full = (command.namespace, command.entity, command.name)
             self.commands[full] = command
             self.command_history[full] = _with(self.command_history.get(full, ()), command.schema_id)
+            self._stands((command.namespace, command.entity, "commands"), command.schema_id)
         for function in change.functions:
             self.functions[function.namespace, function.name] = function
         for gone in change.removed_commands:
             self.commands.pop((gone.namespace, gone.entity, gone.name), None)
         for left in change.removed_functions:
             self.functions.pop((left.namespace, left.name), None)
+
+    def _stands(self, topic: Topic, schema_id: int) -> None:
+        self.topics[topic] = _with(self.topics.get(topic, ()), schema_id)
 
 
 def _with(ids: tuple[int, ...], schema_id: int) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from evento.journal.memory import MemoryJournal
 from evento.model.command import Command, Event, Failure, Outcome, OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.registry.deployment import Registry
-from evento.registry.documents import documents_of
+from evento.registry.documents import Documents, documents_of
 from evento.telemetry import Metrics
 
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 2}
@@ -250,9 +250,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(documents: Documents | None = None) -> AsyncIterator[Server]:
     registry = Registry(MemoryJournal())
-    await registry.commit(registry.plan(documents_of(BANK)))
+    await registry.commit(registry.plan(documents or documents_of(BANK)))
     scripted = Scripted(registry)
     platform = Platform(
         catalog=lambda: registry.catalog,

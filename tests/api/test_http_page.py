@@ -10,7 +10,15 @@ from evento.api.app import create_app
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
 REQUESTS = re.findall(r"^\| `(GET|POST) (/\S*)` \|", PAGE, re.MULTILINE)
-NAMES = {"namespace": "bank", "Entity": "Checking", "id": "alice", "Command": "ReceiveDeposit", "command_id": "c", "schema_id": "1"}
+NAMES = {
+    "namespace": "bank",
+    "Entity": "Checking",
+    "id": "alice",
+    "Command": "ReceiveDeposit",
+    "command_id": "c",
+    "schema_id": "1",
+    "path": "subjects",
+}
 
 
 async def test_every_path_on_the_page_is_served(server: Server) -> None:
