@@ -1,7 +1,7 @@
 """Reading the topics of one partition side by side, each at the pace at which it is wanted. Knows no record.
 
-A topic that runs ahead is paused, so memory is bounded. Where a topic ends is told by the client: at the last record that is decided,
-behind what was aborted and behind the markers of commits.
+A topic that runs ahead is paused, so memory is bounded. Where a topic ends is told by the client: at the last record that is
+decided, behind what was aborted and behind the markers of commits.
 """
 
 from collections import deque
@@ -99,8 +99,8 @@ class Feed:
         if failure.action is Action.QUARANTINE:
             place = f"{message.topic()}[{message.partition()}]"
             raise JournalCorrupt(
-                f"{place} cannot be read from offset {self._reached.get(str(message.topic()))}: {failure.message}. Records that are needed "
-                "were deleted, or the topic was made anew: restore the topic",
+                f"{place} cannot be read from offset {self._reached.get(str(message.topic()))}: {failure.message}. Records that "
+                "are needed were deleted, or the topic was made anew: restore the topic",
                 topic=str(message.topic()),
                 partition=self._partition,
             )

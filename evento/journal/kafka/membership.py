@@ -1,12 +1,13 @@
 """The node's membership in the group: which partitions Kafka gives it, when it takes them back, and by what a commit proves it.
 
-One thread owns the consumer. It subscribes to the topic of what is pending, and reads nothing: only the assignment is wanted. A partition
-is held by a Lease. When the group wants a partition back, its owner has a few seconds to come to an end. Knows no commits.
+One thread owns the consumer. It subscribes to the topic of what is pending, and reads nothing: only the assignment is wanted. A
+partition is held by a Lease. When the group wants a partition back, its owner has a few seconds to come to an end. Knows no
+commits.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any
@@ -25,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """One partition, for as long as the group lets this node have it. Owners ask it from their threads; it never comes back to life."""
+    """One partition, for as long as the group lets this node have it.
+
+    Owners ask it from their threads; it never comes back to life.
+    """
 
     def __init__(self, number: int, membership: "Membership", loop: asyncio.AbstractEventLoop) -> None:
         self.number = number

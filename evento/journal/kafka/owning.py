@@ -54,7 +54,9 @@ class Owner:
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it failed."""
+        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it
+        failed.
+        """
         if self._failure is None:
             try:
                 self._renew()

@@ -1,4 +1,7 @@
-"""How long a thread waits, by the machine's own count of seconds, which nobody sets. For threads only: tasks wait by the event loop."""
+"""How long a thread waits, by the machine's own count of seconds, which nobody sets.
+
+For threads only: tasks wait by the event loop.
+"""
 
 import time
 from threading import Event

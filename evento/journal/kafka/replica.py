@@ -1,7 +1,7 @@
 """A partition's replica: the SQLite journal's store with one row per turn, and how far it has come, in one file. A cache.
 
-It may be older than the topics, never newer, and never a mixture: what it holds and how far each topic is read are one commit. If it
-does not belong to the topics that are there, or is damaged, it is thrown away and read again. Knows no Kafka client.
+It may be older than the topics, never newer, and never a mixture: what it holds and how far each topic is read are one commit.
+If it does not belong to the topics that are there, or is damaged, it is thrown away and read again. Knows no Kafka client.
 """
 
 import logging
@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, one, translated
 from evento.journal.sqlite.group import Group
-from evento.journal.sqlite.layout import content_checksum, encode, name_of
 from evento.journal.sqlite.hashing import command_hash
+from evento.journal.sqlite.layout import content_checksum, encode, name_of
 from evento.journal.sqlite.rows import KEYS_PER_QUERY, find_commands, json_of, read_pending, read_rows
 from evento.journal.sqlite.store import Store
 from evento.model.command import Pending, State
@@ -129,7 +129,9 @@ class Replica(Store):
 
 
 def by_turn(transition: Transition) -> Transition:
-    """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it, everywhere."""
+    """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it,
+    everywhere.
+    """
     if all(len(run.turns) <= 1 for run in transition.runs):
         return transition
     runs: list[Run] = []

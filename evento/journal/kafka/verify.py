@@ -1,7 +1,9 @@
-"""The journal held against itself, from the topics alone: they are read once more, from the beginning, into a replica that is thrown away.
+"""The journal held against itself, from the topics alone: they are read once more, from the beginning, into a replica that is
+thrown away.
 
-Every event against its outcome, every version against the one before, states and what is pending against both; then the replica that is
-in use, against what was read. It repairs nothing. What contradicts itself on the topics ends a partition's check: the rest follows from it.
+Every event against its outcome, every version against the one before, states and what is pending against both; then the replica
+that is in use, against what was read. It repairs nothing. What contradicts itself on the topics ends a partition's check: the
+rest follows from it.
 """
 
 from collections.abc import Iterator
@@ -27,7 +29,10 @@ Row = tuple[Any, ...]
 
 
 def verify(number: int, path: Path, node: Node) -> list[str]:
-    """Return every difference found in one partition, as sentences. `path` is that of the replica in use. Blocks. Raises JournalError."""
+    """Return every difference found in one partition, as sentences. `path` is that of the replica in use. Blocks.
+
+    Raises JournalError.
+    """
     with TemporaryDirectory(prefix="verify-", dir=node.folder) as folder:
         fresh = Path(folder) / f"{number}.db"
         try:
