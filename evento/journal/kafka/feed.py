@@ -51,10 +51,14 @@ class Feed:
 
     def fill(self, timeout_s: float) -> bool:
         """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return False
-        for message in (first, *self._consumer.consume(BATCH_RECORDS, 0)):
+        try:
+            first = self._consumer.poll(timeout_s)
+            if first is None:
+                return False
+            messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
+        except KafkaException as error:
+            raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
+        for message in messages:
             error = message.error()
             if error is None:
                 topic = str(message.topic())

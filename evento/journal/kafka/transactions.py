@@ -113,7 +113,8 @@ class Transactions:
             raise JournalRewind("the partition has no producer; nothing was stored")
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
         reached = self._produce(producer, records, patience)
-        producer.flush(min(FLUSH_S, patience.left_s))  # offsets are sent behind the records; else each waits for the other
+        # Offsets are sent behind the records; else each waits for the other.
+        self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
         self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
         self._call(Call.COMMIT, producer.commit_transaction, patience)
         return reached
@@ -136,7 +137,7 @@ class Transactions:
                 except BufferError as error:
                     if patience.is_over:
                         raise _Failed(failure_of(Call.PRODUCE, error)) from error
-                    producer.poll(QUEUE_FULL_S)
+                    self._call(Call.PRODUCE, lambda: producer.poll(QUEUE_FULL_S), patience)
                 except KafkaException as error:
                     raise _Failed(failure_of(Call.PRODUCE, error, told=self._properties)) from error
         return reached
