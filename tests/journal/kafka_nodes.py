@@ -54,7 +54,12 @@ class Node:
 def read_committed(kafka: Kafka, topic: str, partition: int) -> list[Message]:
     """Return what anybody sees of one partition of a topic."""
     consumer = Consumer(
-        {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}check", "enable.partition.eof": True, "auto.offset.reset": "earliest"}
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": f"{kafka.prefix}check",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
     )
     consumer.assign([TopicPartition(topic, partition, 0)])
     found: list[Message] = []

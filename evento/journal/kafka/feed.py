@@ -59,13 +59,13 @@ class Feed:
         except KafkaException as error:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
         for message in messages:
-            error = message.error()
-            if error is None:
+            problem = message.error()
+            if problem is None:
                 topic = str(message.topic())
                 self._ahead.setdefault(topic, deque()).append(message)
                 self._bytes[topic] = self._bytes.get(topic, 0) + len(message)
             else:
-                self._hear(message, error)
+                self._hear(message, problem)
         self._hold_back()
         return True
 

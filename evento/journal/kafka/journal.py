@@ -15,6 +15,7 @@ from evento.clock import Clock
 from evento.errors import (
     InvalidName,
     JournalBusy,
+    JournalCorrupt,
     JournalError,
     JournalFenced,
     JournalRefused,
@@ -136,8 +137,12 @@ class KafkaJournal:
         found: list[str] = []
         for number in range(self.partitions):
             holding = await self._hold(number)
-            await holding.refresh()
-            found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
+            try:
+                await holding.refresh()
+            except JournalCorrupt as error:
+                found.append(error.message)
+            else:
+                found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
         return found
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:

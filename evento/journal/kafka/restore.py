@@ -26,6 +26,7 @@ from evento.model.transition import Conflict, Run, Transition
 FILL_S = 0.2
 STALLED_S = 60.0  # without anything new; an open transaction that nobody ends is ended by the brokers before
 REPORT_S = 2.0
+PENDING_TRUSTED_S = 24 * 3600.0  # well below delete.retention.ms, for which a topic says that an entry is gone
 Entity = tuple[str, str]
 _log = logging.getLogger(__name__)
 
@@ -52,23 +53,26 @@ class Restoring:
         self._report = Patience(REPORT_S)
         self._done = self._total = 0
 
-    def follow(self, entities: Collection[Entity]) -> bool:
+    def follow(self, entities: Collection[Entity]) -> list[JournalCorrupt]:
         """Bring the replica up to what is committed, if nobody of this process owns the partition. Raises JournalError.
 
-        Returns whether the feed may be used again: not if it has read states that the replica could not have yet.
+        Returns what would be wrong if no commit were under way: states that are newer than the outcomes that can be seen. If there
+        is any, the feed must not be used again.
         """
         known = self._known(entities)
         states = self._survey.ends(map(self._state_topic, known), self._topics.partition)
         found = self._read_outcomes(known)
-        return self._read_states(found, states, fenced=False)
+        return self._read_states(found, states)
 
     def take_over(self, entities: Collection[Entity]) -> None:
         """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError."""
         known = self._known(entities)
         states = self._survey.ends([self._names.pending, *map(self._state_topic, known)], self._topics.partition)
         found = self._read_outcomes(known)
-        self._find_surplus(found)
-        self._read_states(found, states, fenced=True)
+        for problem in self.find_surplus(found):
+            raise problem
+        for problem in self._read_states(found, states):
+            raise problem
         self.read_pending(states[self._names.pending])
         if self._done:
             _log.info("partition %d: read %d records that the replica did not have", self._topics.partition, self._done)
@@ -150,38 +154,33 @@ class Restoring:
                     )
                 self._fill()
 
-    def _find_surplus(self, entities: Collection[Entity]) -> None:
-        """Find events that no outcome names; only after fencing is it certain that there should be none."""
-        topics = list(map(self._event_topic, entities))
+    def find_surplus(self, entities: Collection[Entity]) -> list[JournalCorrupt]:
+        """Return what would be wrong if no commit were under way: of each Entity the first event that no outcome names.
+
+        If there is any, the feed must not be used again. Raises JournalError.
+        """
+        topics = list(map(self._event_topic, self._known(entities)))
         self._add(topics)
-        for topic, end in self._survey.ends(topics, self._topics.partition).items():
-            if messages := self._next(topic, end, 1):
-                head = event_head_of(messages[0])
-                raise corrupt(
-                    messages[0],
-                    f"event {head.version} of {head.instance_id!r}, of Command {head.command_id}, has no outcome: a commit was "
-                    "torn",
-                )
+        ends = self._survey.ends(topics, self._topics.partition)
+        return [_without_outcome(message) for topic, end in ends.items() for message in self._next(topic, end, 1)]
 
     # ---------------------------------------------------------------- states
-    def _read_states(self, entities: Collection[Entity], ends: Mapping[str, int], *, fenced: bool) -> bool:
+    def _read_states(self, entities: Collection[Entity], ends: Mapping[str, int]) -> list[JournalCorrupt]:
         new = [topic for topic in map(self._state_topic, entities) if topic not in ends]
         ends = {**ends, **self._survey.ends(new, self._topics.partition)}
         self._add(map(self._state_topic, entities))
         self._replica.rounds.finish()
-        complete = True
+        problems: list[JournalCorrupt] = []
         for entity in sorted(entities):
             topic = self._state_topic(entity)
             self._total += max(0, ends[topic] - self._feed.reached(topic))
             while messages := self._next(topic, ends[topic]):
                 early = self._apply_states(entity, messages)
                 self._count(len(messages))
-                if early is not None and fenced:
-                    raise corrupt(early, "this state is newer than all outcomes of its instance: a commit was torn")
                 if early is not None:
-                    complete = False
+                    problems.append(corrupt(early, "this state is newer than all outcomes of its instance: a commit was torn"))
                     break
-        return complete
+        return problems
 
     def _apply_states(self, entity: Entity, messages: Sequence[Message]) -> Message | None:
         """Put states into the replica; return the first that is newer than what the replica knows, and where it stops."""
@@ -203,6 +202,8 @@ class Restoring:
         topic = self._names.pending
         if end is None:
             end = self._survey.ends([topic], self._topics.partition)[topic]
+        if self._replica.pending_age_s > PENDING_TRUSTED_S:  # what says that an entry is gone may be gone itself
+            self._replica.forget_pending(topic)
         self._add([topic])
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}
@@ -222,6 +223,7 @@ class Restoring:
             group, _ = self._replica.plan([transition])
             self._replica.advance(group, self._marks([topic]), inputs)
             self._count(len(messages))
+        self._replica.touch_pending()
 
     # ---------------------------------------------------------------- reading
     def _next(self, topic: str, end: int, limit: int = BATCH_RECORDS) -> Sequence[Message]:
@@ -259,3 +261,10 @@ class Restoring:
 
     def _state_topic(self, entity: Entity) -> str:
         return self._names.state(*entity)
+
+
+def _without_outcome(message: Message) -> JournalCorrupt:
+    head = event_head_of(message)
+    return corrupt(
+        message, f"event {head.version} of {head.instance_id!r}, of Command {head.command_id}, has no outcome: a commit was torn"
+    )
