@@ -17,8 +17,8 @@ from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.security import Properties
 
 ASK_S = 30.0  # for an answer, however often the cluster says "not yet"
-ANSWER_S = 5.0  # for one
-REQUEST_S = 4.0  # after which the client gives one up
+ANSWER_S = 3.0  # for one
+REQUEST_S = 2.5  # after which the client gives one up
 AGAIN_S = 0.1
 _NOBODY = "_NOENT"  # no partition has a leader just now, or there are no such partitions
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID")
