@@ -57,6 +57,14 @@ class Unreadable(SchemaError):
     code = "unreadable"
 
 
+class RegistryRefused(SchemaError):
+    """The schema registry that somebody else runs does not take Evento's schemas, or does not answer."""
+
+    code = "registry-refused"
+    status = 502
+    remedy = Remedy.LATER
+
+
 # ------------------------------------------------------------------ command
 class CommandError(EventoError):
     """The Command or request is refused; nothing was stored."""
