@@ -15,16 +15,18 @@ import msgspec
 from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
-from evento.clock import SystemClock
+from evento.clock import Clock, SystemClock
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.worker import Limits
 from evento.errors import DeploymentRefused, JournalUnfit, NotReady
+from evento.functions.addresses import Guard
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.sqlite import open_sqlite
+from evento.keys import read_signing_key
 from evento.model.resources import FunctionSpec
 from evento.observing import MeteredObserver
 from evento.operations import Operations
@@ -167,13 +169,23 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
         engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
         clock = SystemClock()
-        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
+        processes = ProcessRuntime(clock, read_environment(), revise=_revision_now)
+        fleet = Fleet(Runtimes(processes, _url_runtime(settings, clock)), observer.called)
         node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
         async with node.running(drain_s=settings.shutdown_s):
             yield node
+
+
+def _url_runtime(settings: Settings, clock: Clock) -> UrlRuntime:
+    return UrlRuntime(
+        clock,
+        guard=Guard(settings.function_addresses),
+        key=read_signing_key(Path(settings.signing_key)) if settings.signing_key else None,
+        ca=Path(settings.function_ca) if settings.function_ca else None,
+    )
 
 
 async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:

@@ -14,6 +14,7 @@ PLACES = {
     "aiohttp": ("evento/client.py", "evento/testing/"),
     "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
+    "cryptography": ("evento/keys.py", "evento/sdk/signed.py"),
     "fastavro": ("evento/schema/", "evento/protocol/", "evento/functions/", "evento/sdk/", "evento/testing/"),
     "httptools": ("evento/functions/connection.py", "evento/api/server.py", "evento/sdk/server.py", "evento/testing/"),
     "prometheus_client": ("evento/telemetry.py",),

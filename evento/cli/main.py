@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import commands, deploying, functions, reading, running, sending
+from evento.cli import commands, deploying, functions, keys, reading, running, sending
 
 app = typer.Typer(
     name="evento",
@@ -40,3 +40,4 @@ app.command("events", epilog=reading.EVENTS_EXAMPLE)(reading.events)
 app.add_typer(commands.app, name="commands")
 app.command("verify", epilog=running.VERIFY_EXAMPLE)(running.verify)
 app.add_typer(functions.app, name="function")
+app.add_typer(keys.app, name="keys")

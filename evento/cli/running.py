@@ -1,5 +1,6 @@
 """`evento dev`, `evento serve` and `evento verify`: a platform in this process, or the audit of one."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,9 @@ evento verify
 evento verify --data ./data
 """
 
+# Whoever tries something out has the other half of it on the same machine.
+_DEV_DEFAULTS = {"function_addresses": "public private loopback"}
+
 Data = Annotated[str | None, typer.Option(help="the data folder [default: EVENTO_DATA, else ./data]")]
 Host = Annotated[str | None, typer.Option(help="the address to listen at [default: EVENTO_HOST, else 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="the port to listen at [default: EVENTO_PORT, else 7070]")]
@@ -32,7 +36,7 @@ def dev(
 ) -> None:
     """Start a platform here, deploy what is at PATHS, and deploy again whenever it changes."""
     sources = tuple(paths or (".",))
-    settings = _settings(data=data, host=host, port=port)
+    settings = _settings(_DEV_DEFAULTS, data=data, host=host, port=port)
     _start(settings, sources, watch=True)
 
 
@@ -58,12 +62,14 @@ def verify(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _settings(data: str | None = None, host: str | None = None, port: int | None = None) -> "Settings":
+def _settings(
+    defaults: Mapping[str, str] | None = None, *, data: str | None = None, host: str | None = None, port: int | None = None
+) -> "Settings":
     from evento.errors import SettingsError
     from evento.settings import read_settings
 
     try:
-        return read_settings(data=data, host=host, port=port)
+        return read_settings(defaults=defaults, data=data, host=host, port=port)
     except SettingsError as error:
         raise fail(error) from error
 

@@ -134,7 +134,7 @@ def test_every_dependency_is_explained_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     declared = {
         "Base": project["project"]["dependencies"],
-        "Server": project["project"]["optional-dependencies"]["server"],
+        **{name.title(): packages for name, packages in project["project"]["optional-dependencies"].items()},
         "Development": project["dependency-groups"]["dev"],
     }
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
@@ -152,8 +152,9 @@ def test_the_changelog_has_the_version_that_is_built() -> None:
 
 def test_the_requirements_lock_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"]]
-    for file, more in (("server.txt", []), ("dev.txt", project["dependency-groups"]["dev"])):
+    extras = project["project"]["optional-dependencies"]
+    wanted = [*project["project"]["dependencies"], *extras["server"]]
+    for file, more in (("server.txt", []), ("dev.txt", [*project["dependency-groups"]["dev"], *extras["signed"], *extras["otlp"]])):
         text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
         locked = set(re.findall(r"^([a-z0-9-]+)==", text, re.M))
         missing = {distribution(each) for each in (*wanted, *more)} - locked

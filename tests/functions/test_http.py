@@ -9,6 +9,7 @@ from bad_servers import Behaviour, answer, one, read_request, reply_body, saying
 
 from evento.clock import SystemClock
 from evento.errors import EventoError, FunctionCrashed, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
+from evento.functions.addresses import Guard
 from evento.functions.base import Expected, ExpectedEntity, Operation, Reply
 from evento.functions.codec import RESPONSE_BYTES_MAX
 from evento.functions.connection import Address
@@ -17,6 +18,7 @@ from evento.functions.runtimes import UrlRuntime, address_of
 from evento.protocol.envelope import DISCOVERY, encode
 
 GOOD = answer(reply_body())
+TLS = ssl.create_default_context()
 
 
 def discovery(**entity: object) -> bytes:
@@ -150,7 +152,7 @@ async def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(FunctionUnavailable):
         await call(client(tmp_path / "s"))
     for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", "https://127.0.0.1:1"):
-        function = HttpFunction(spec(), address_of(url), Expected(), SystemClock())
+        function = HttpFunction(spec(), address_of(url, TLS), Expected(), SystemClock())
         with pytest.raises(FunctionUnavailable, match="no connection to"):
             await call(function)
 
@@ -357,7 +359,7 @@ async def test_a_url_function_is_called_over_tcp_below_its_path() -> None:
     server = await asyncio.start_server(behave, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with UrlRuntime(SystemClock()).serve(spec(url=f"http://127.0.0.1:{port}/fn/")) as function:
+        async with UrlRuntime(SystemClock(), guard=Guard("loopback")).serve(spec(url=f"http://127.0.0.1:{port}/fn/")) as function:
             await function.ready()
             assert function.revision == "r7"
     assert lines[0] == b"GET /fn/evento HTTP/1.1"
@@ -380,12 +382,12 @@ async def test_a_url_function_is_called_over_tcp_below_its_path() -> None:
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(FunctionUnavailable):
-        address_of(url)
+        address_of(url, TLS)
 
 
 def test_urls_are_addresses() -> None:
-    assert address_of("unix:/run/f.sock") == Address(socket="/run/f.sock")
-    assert address_of("http://f") == Address(host="f", port=80)
-    assert address_of("http://[::1]:81/a/").authority == "[::1]:81"
-    secure = address_of("https://f/x")
+    assert address_of("unix:/run/f.sock", TLS) == Address(socket="/run/f.sock")
+    assert address_of("http://f", TLS) == Address(host="f", port=80)
+    assert address_of("http://[::1]:81/a/", TLS).authority == "[::1]:81"
+    secure = address_of("https://f/x", TLS)
     assert (secure.port, secure.base) == (443, "/x") and secure.tls is not None and secure.tls.check_hostname
