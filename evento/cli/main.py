@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import commands, deploying, functions, keys, reading, running, sending
+from evento.cli import commands, deploying, functions, keys, reading, rendering, running, sending
 
 app = typer.Typer(
     name="evento",
@@ -41,3 +41,4 @@ app.add_typer(commands.app, name="commands")
 app.command("verify", epilog=running.VERIFY_EXAMPLE)(running.verify)
 app.add_typer(functions.app, name="function")
 app.add_typer(keys.app, name="keys")
+app.add_typer(rendering.app, name="render")

@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.alive = False
         self.answering = False  # a byte of the answer under way has come
+        self.made_s = 0.0
         self.idle_since_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Response] | None = None
@@ -115,6 +116,7 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------- called by the event loop
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.made_s = asyncio.get_running_loop().time()
         self.alive = True
 
     def data_received(self, data: bytes) -> None:

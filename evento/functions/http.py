@@ -24,6 +24,7 @@ POLL_FIRST_S = 0.01
 POLL_FACTOR = 1.5
 POLL_CAP_S = 0.1
 _IDLE_MAX_S = 4.0  # below the 5 s after which common servers close
+LIFE_MAX_S = 60.0  # of a connection to a host: behind one name replicas come and go, and what it resolves to changes
 _IDLE_SUSPECT_S = 1.0  # a connection lost after so long was closed for being idle; one lost sooner was not
 _HEALTH_BYTES_MAX = 64 * 1024
 _EXCERPT_BYTES = 200
@@ -162,7 +163,10 @@ class HttpFunction:
             connection.close()
         elif connection.alive:
             connection.idle_since_s = asyncio.get_running_loop().time()
-            self._idle.append(connection)
+            if self._address.socket or connection.idle_since_s - connection.made_s < LIFE_MAX_S:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return response
 
     def _take_idle(self) -> tuple[Connection | None, float]:

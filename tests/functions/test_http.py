@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,31 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced(tmp_path: Pat
         for _ in range(3):
             await call(function)
             await asyncio.sleep(0.02)
+        function.close()
+
+
+async def test_a_connection_to_a_host_is_made_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a function that was scaled up behind one name would never see its share of calls."""
+    monkeypatch.setattr("evento.functions.http.LIFE_MAX_S", 0.05)
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await saying(GOOD)(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    address = Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    async with server:
+        function = HttpFunction(spec(), address, Expected(), SystemClock())
+        for expected in (1, 1, 1, 2):
+            if expected == 2:
+                await asyncio.sleep(0.06)
+                await call(function)  # the last one on the old connection
+            await call(function)
+            assert connections == expected
         function.close()
 
 
