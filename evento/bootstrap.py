@@ -16,6 +16,7 @@ from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import Clock, SystemClock
+from evento.engine.base import Commands
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
@@ -39,6 +40,7 @@ from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
 from evento.settings import Settings, read_environment
 from evento.telemetry import Metrics, set_up_logging
+from evento.tracing import open_tracing
 from evento.watching import stamps
 
 logger = logging.getLogger(__name__)
@@ -55,12 +57,15 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 class Node:
     """One running platform: journal, registry, functions, engine."""
 
-    def __init__(self, journal: Journal, settings: Settings, *, functions: Fleet, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self, journal: Journal, settings: Settings, *, functions: Fleet, engine: Engine, metrics: Metrics, commands: Commands
+    ) -> None:
         self.journal = journal
         self.registry = Registry(journal)
         self.engine = engine
         self.fleet = functions
         self.metrics = metrics
+        self.commands = commands
         self.clock = SystemClock()
         self.reader = Reader(journal, engine)
         self.refolder = Refolder(journal, engine)
@@ -134,7 +139,7 @@ class Node:
         """Return what the API needs of this node."""
         return Platform(
             catalog=lambda: self.registry.catalog,
-            commands=self.engine,
+            commands=self.commands,
             reads=self.reader,
             operations=self.operations,
             deploy=self.deploy,
@@ -163,15 +168,16 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     metrics = Metrics()
-    observer = MeteredObserver(metrics)
+    metered = MeteredObserver(metrics)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
+    async with open_tracing(read_environment()) as tracing, open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
-        engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
+        engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=tracing.observer(metered))
         clock = SystemClock()
         processes = ProcessRuntime(clock, read_environment(), revise=_revision_now)
-        fleet = Fleet(Runtimes(processes, _url_runtime(settings, clock)), observer.called)
-        node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
+        runtime = tracing.runtime(Runtimes(processes, _url_runtime(settings, clock)))
+        fleet = Fleet(runtime, metered.called)
+        node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics, commands=tracing.commands(engine))
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])

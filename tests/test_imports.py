@@ -17,6 +17,7 @@ PLACES = {
     "cryptography": ("evento/keys.py", "evento/sdk/signed.py"),
     "fastavro": ("evento/schema/", "evento/protocol/", "evento/functions/", "evento/sdk/", "evento/testing/"),
     "httptools": ("evento/functions/connection.py", "evento/api/server.py", "evento/sdk/server.py", "evento/testing/"),
+    "opentelemetry": ("evento/tracing/setup.py", "evento/tracing/spans.py"),
     "prometheus_client": ("evento/telemetry.py",),
     "pydantic": ("evento/kubernetes/definitions.py", "evento/registry/"),
     "rbloom": ("evento/journal/sqlite/filters.py",),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from evento.clock import Clock
 from evento.errors import FunctionCrashed, FunctionError, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
 from evento.functions.base import Expected, InstanceCall, Operation, Reply
+from evento.functions.calling import traceparent
 from evento.functions.codec import decode_reply, encode_call, response_bytes_max
 from evento.functions.connection import Address, Connection, Response, connect
 from evento.functions.discovery import DISCOVERY_BYTES_MAX, check_discovery, read_discovery
@@ -101,7 +102,8 @@ class HttpFunction:
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         """Make one call, once; `timeout_s` of the function limits it."""
         body = encode_call(operation, namespace, entity, calls)
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._work_head, self._signed("POST", body), len(body), body)
+        more = self._signed("POST", body) + _traced()
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._work_head, more, len(body), body)
         response = await self._exchange(request, response_bytes_max(operation, calls), self._function.timeout_s)
         reply = decode_reply(operation, calls, _checked_body(response), self._function.name)
         if not reply.revision:
@@ -186,6 +188,12 @@ def _head(method: str, path: str, address: Address) -> bytes:
     target = f"{address.base}{path}"
     lines = f"{method} {target} HTTP/1.1\r\nHost: {address.authority}\r\nAccept: {MEDIA_TYPE}\r\nAccept-Encoding: identity\r\n"
     return lines.encode("ascii")
+
+
+def _traced() -> bytes:
+    """Return the line of the head with the trace context, if this call is traced."""
+    context = traceparent()
+    return f"traceparent: {context}\r\n".encode() if context else b""
 
 
 def _checked_body(response: Response) -> bytes:

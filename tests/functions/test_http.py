@@ -12,6 +12,7 @@ from evento.clock import SystemClock
 from evento.errors import EventoError, FunctionCrashed, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
 from evento.functions.addresses import Guard
 from evento.functions.base import Expected, ExpectedEntity, Operation, Reply
+from evento.functions.calling import calling
 from evento.functions.codec import RESPONSE_BYTES_MAX
 from evento.functions.connection import Address
 from evento.functions.http import CONNECTIONS_MAX, HttpFunction
@@ -417,3 +418,22 @@ def test_urls_are_addresses() -> None:
     assert address_of("http://[::1]:81/a/", TLS).authority == "[::1]:81"
     secure = address_of("https://f/x", TLS)
     assert (secure.port, secure.base) == (443, "/x") and secure.tls is not None and secure.tls.check_hostname
+
+
+async def test_a_call_that_is_traced_carries_its_trace_context_and_no_other_does(tmp_path: Path) -> None:
+    heads: list[bytes] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(int(heads[-1].lower().partition(b"content-length:")[2].split()[0]))
+            writer.write(GOOD)
+
+    context = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with serving(tmp_path / "s", behave):
+        function = client(tmp_path / "s")
+        with calling(context):
+            await call(function)
+        await call(function)
+        function.close()
+    assert f"traceparent: {context}\r\n".encode() in heads[0] and b"traceparent" not in heads[1]
