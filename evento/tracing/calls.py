@@ -68,15 +68,13 @@ class TracedClient:
 
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         """Make the call, below a span if any of its Commands is traced."""
-        first = next((item for call in calls for item in call.items if _is_traced(item)), None)
-        if first is None or first.context is None:
+        traces = [trace for call in calls for item in call.items if (trace := _trace_of(item))]
+        if not traces:
             return await self._inner.call(operation, namespace, entity, calls)
         where = f"{namespace}/{entity}"
         attributes: Attributes = {"evento.function": self._name, "evento.entity": where, "evento.call.instances": len(calls)}
-        others = [item.context.traceparent for call in calls for item in call.items if item is not first and _is_traced(item)]  # type: ignore[union-attr]
-        links = [traceparent for traceparent in others if traceparent is not None]
         name = f"{operation.value} {where}"
-        whole = self._spans.start(name, CALLING, first.context.traceparent, attributes=attributes, links=links)
+        whole = self._spans.start(name, CALLING, traces[0], attributes=attributes, links=traces[1:])
         turns, traced = self._started(operation, calls, whole)
         outcome: Reply | FunctionError | None = None
         try:
@@ -98,20 +96,22 @@ class TracedClient:
         for number, call in enumerate(calls):
             items = list(call.items)
             for place, item in enumerate(items):
-                context = item.context
-                if context is None or not _is_traced(item):
+                context, trace = item.context, _trace_of(item)
+                if context is None or not trace:
                     continue
                 attributes = {"evento.command.id": item.command_id, "evento.function": self._name}
                 name = f"{operation.value} {item.type}"
-                span = self._spans.start(name, WITHIN, context.traceparent, attributes=attributes, links=[whole.traceparent])
+                span = self._spans.start(name, WITHIN, trace, attributes=attributes, links=[whole.traceparent])
                 items[place] = replace(item, context=replace(context, traceparent=span.traceparent))
                 turns.append(_Turn(number, place, span))
             traced.append(replace(call, items=items))
         return turns, traced
 
 
-def _is_traced(item: Item) -> bool:
-    return item.context is not None and is_sampled(item.context.traceparent)
+def _trace_of(item: Item) -> str:
+    """Return the trace context of an item if its trace is recorded, else ""."""
+    traceparent = item.context.traceparent if item.context is not None else None
+    return traceparent if traceparent is not None and is_sampled(traceparent) else ""
 
 
 def _end(whole: Span, turns: Sequence[_Turn], outcome: Reply | FunctionError | None) -> None:

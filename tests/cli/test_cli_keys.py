@@ -1,9 +1,11 @@
 """`evento keys`, and the settings that use a key, as a person meets them."""
 
+import contextlib
 import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +60,26 @@ def test_a_function_that_somebody_else_runs_is_called_signed(tmp_path: Path) -> 
         developing(manifests, EVENTO_SIGNING_KEY=str(tmp_path / "signing.pem")) as platform,
     ):
         assert platform(*OPEN).stdout.startswith("succeeded, version 1")
+
+
+def test_the_check_of_a_function_that_wants_signatures_needs_the_key(tmp_path: Path) -> None:
+    file = str(tmp_path / "signing.pem")
+    public = evento("keys", "make", file).stdout.strip()
+    with elsewhere(tmp_path, EVENTO_FUNCTION_KEYS=public) as manifests:
+        url = manifests.read_text().partition('"url": "')[2].partition('"')[0]
+        wait(url)
+        signed = evento("function", "check", url, "--key", file)
+        assert signed.returncode == 0 and "what is not signed: 401" in signed.stdout, signed
+        assert evento("function", "check", url).returncode == 1
+        assert evento("function", "check", url, "--key", "nothing.pem").returncode == 1
+
+
+def wait(url: str) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/evento/health"):  # noqa: S310
+            return
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
