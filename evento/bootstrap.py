@@ -16,7 +16,7 @@ import msgspec
 from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
-from evento.clock import SystemClock
+from evento.clock import Clock, SystemClock
 from evento.cluster.gateway import Gateway
 from evento.cluster.link import is_address, open_links
 from evento.cluster.peering import Credentials, Peering
@@ -34,6 +34,7 @@ from evento.errors import (
     NotReady,
     SettingsError,
 )
+from evento.functions.addresses import Guard
 from evento.functions.process import ProcessRuntime
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
@@ -41,6 +42,7 @@ from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster
 from evento.journal.kafka.security import read_security
 from evento.journal.sqlite import open_sqlite
+from evento.keys import read_signing_key
 from evento.model.resources import FunctionSpec
 from evento.observing import MeteredObserver
 from evento.operations import Operations
@@ -59,6 +61,7 @@ from evento.transfer.importing import import_journal
 from evento.transfer.manifest import Manifest
 from evento.transfer.stepping import Progress, silent
 from evento.transfer.unfinished import importing_into, refuse_marked, refuse_without_catalog
+from evento.tracing import Tracing, open_tracing
 from evento.watching import stamps
 
 logger = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ class Node:
         functions: Fleet,
         engine: Engine,
         metrics: Metrics,
+        tracing: Tracing,
         credentials: Credentials | None,
     ) -> None:
         """With `credentials`, several nodes share the journal."""
@@ -104,6 +108,7 @@ class Node:
             links = partial(open_links, credentials.sign)
             self.gateway = Gateway(journal, engine, self.reader, self.clock, own=credentials.address, links=links)
             self.peering = Peering(journal, engine, self.reader, credentials)
+        self.commands = tracing.commands(self.gateway or engine)
         self._looked = 0  # how often it was looked whether there is a newer catalog
         self._behind = ""  # why a newer one is not in force
         self._deploying = asyncio.Lock()
@@ -214,7 +219,7 @@ class Node:
         """Return what the API needs of this node."""
         return Platform(
             catalog=lambda: self.catalog,
-            commands=self.gateway or self.engine,
+            commands=self.commands,
             reads=self.gateway.asking if self.gateway is not None else self.reader,
             operations=self.operations,
             deploy=self.deploy,
@@ -278,16 +283,21 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 async def run_node(journal: Journal, settings: Settings, *, credentials: Credentials | None = None) -> AsyncIterator[Node]:
     """Run a node on an open journal; with `credentials`, one of several that share it."""
     metrics, clock = Metrics(), SystemClock()
-    observer = MeteredObserver(metrics)
+    metered = MeteredObserver(metrics)
     limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
-    engine = Engine(journal, clock, random.random, limits=limits, observer=observer, refresh=lambda: node.refresh())
-    fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
-    node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics, credentials=credentials)
-    metrics.inbox_commands.read_from(engine.count_inbox)
-    metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
-    metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
-    async with node.running(drain_s=settings.shutdown_s):
-        yield node
+    async with open_tracing(read_environment()) as tracing:
+        observer = tracing.observer(metered)
+        engine = Engine(journal, clock, random.random, limits=limits, observer=observer, refresh=lambda: node.refresh())
+        processes = ProcessRuntime(clock, read_environment(), revise=_revision_now)
+        fleet = Fleet(tracing.runtime(Runtimes(processes, _url_runtime(settings, clock))), metered.called)
+        node = Node(
+            journal, settings, functions=fleet, engine=engine, metrics=metrics, tracing=tracing, credentials=credentials
+        )
+        metrics.inbox_commands.read_from(engine.count_inbox)
+        metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
+        metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
+        async with node.running(drain_s=settings.shutdown_s):
+            yield node
 
 
 def credentials_of(settings: Settings) -> Credentials:
@@ -304,6 +314,15 @@ def credentials_of(settings: Settings) -> Credentials:
     if not settings.cluster_secret:
         logger.warning("cluster_secret is not set: only nodes on this machine can be in one cluster with this one")
     return Credentials(settings.cluster_secret, address, SystemClock())
+
+
+def _url_runtime(settings: Settings, clock: Clock) -> UrlRuntime:
+    return UrlRuntime(
+        clock,
+        guard=Guard(settings.function_addresses),
+        key=read_signing_key(Path(settings.signing_key)) if settings.signing_key else None,
+        ca=Path(settings.function_ca) if settings.function_ca else None,
+    )
 
 
 async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:

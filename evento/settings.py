@@ -46,6 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     kafka_config: str = ""
     advertise: str = ""
     cluster_secret: Secret = ""
+    signing_key: str = ""
+    function_addresses: str = "public private"
+    function_ca: str = ""
 
     def __repr__(self) -> str:
         """Return what can be shown."""
@@ -69,14 +72,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Path(self.data)
 
 
-def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-    """Return the settings: `given` (those that are not None) over the environment over the file over the defaults.
+def read_settings(environ: Mapping[str, str] | None = None, *, defaults: Mapping[str, Any] | None = None, **given: Any) -> Settings:
+    """Return the settings: `given` (those that are not None) over the environment over the file over the `defaults`.
 
     The file is what `EVENTO_CONFIG` names, else `evento.toml` in the working directory if there is one.
     Raises SettingsError that names every wrong or unknown setting.
     """
     environ = os.environ if environ is None else environ
-    values: dict[str, tuple[str, Any]] = {}
+    values: dict[str, tuple[str, Any]] = {name: (name, value) for name, value in (defaults or {}).items()}
     values.update(_from_file(environ))
     values.update(_from_environ(environ))
     values.update({name: (name, value) for name, value in given.items() if value is not None})

@@ -24,6 +24,12 @@ def test_arguments_go_over_environment_over_file_over_defaults(tmp_path: Path) -
     assert (settings.port, settings.host, settings.wait_s, settings.log_level) == (3, "e", 3.0, "info")
 
 
+def test_a_verb_has_defaults_of_its_own_below_everything_else(tmp_path: Path) -> None:
+    (tmp_path / "evento.toml").write_text("port = 1\n")
+    settings = read_settings({}, defaults={"port": 5, "host": "h"})
+    assert (settings.port, settings.host) == (1, "h")
+
+
 def test_the_file_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text('log_format = "json"\n')
     assert read_settings({"EVENTO_CONFIG": str(tmp_path / "other.toml")}).log_format == "json"

@@ -1,5 +1,6 @@
 """`evento function`: work on functions, in any language."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +13,17 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on fun
 @app.command("check", epilog="Example: evento function check http://127.0.0.1:8080")
 def check(
     target: Annotated[str, typer.Argument(metavar="URL", help="http://host:port, or unix:/path of its socket")],
+    key: Annotated[Path | None, typer.Option(help="sign the calls with the private key in this file")] = None,
     output: Output = Form.TEXT,
 ) -> None:
     """Check a running function against the rules of the function protocol."""
-    from evento.testing.function_kit import check_function
+    from evento.keys import read_signing_key
+    from evento.testing.function_kit import CheckResult, check_function
 
-    results = run(lambda: check_function(target))
+    async def work() -> list[CheckResult]:
+        return await check_function(target, read_signing_key(key) if key else None)
+
+    results = run(work)
     failed = [result for result in results if not result.ok]
     if output is Form.JSON:
         show_json({"ok": not failed, "results": results})

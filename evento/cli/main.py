@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import commands, deploying, functions, reading, running, sending, transferring
+from evento.cli import commands, deploying, functions, keys, reading, rendering, running, sending, transferring
 
 app = typer.Typer(
     name="evento",
@@ -42,3 +42,5 @@ app.command("verify", epilog=running.VERIFY_EXAMPLE)(running.verify)
 app.command("export", epilog=transferring.EXPORT_EXAMPLE)(transferring.export)
 app.command("import", epilog=transferring.IMPORT_EXAMPLE)(transferring.import_)
 app.add_typer(functions.app, name="function")
+app.add_typer(keys.app, name="keys")
+app.add_typer(rendering.app, name="render")

@@ -1,5 +1,6 @@
 """`evento dev`, `evento serve` and `evento verify`: a platform in this process, or the audit of one."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,9 @@ evento verify --data ./data
 evento verify --journal 'kafka://broker1:9092?prefix=acme.'
 """
 
+# Whoever tries something out has the other half of it on the same machine.
+_DEV_DEFAULTS = {"function_addresses": "public private loopback"}
+
 Data = Annotated[str | None, typer.Option(help="the data folder [default: EVENTO_DATA, else ./data]")]
 Journal = Annotated[
     str | None, typer.Option(help="where everything is kept: sqlite, or kafka://… [default: EVENTO_JOURNAL, else sqlite]")
@@ -43,7 +47,7 @@ def dev(
 ) -> None:
     """Start a platform here, deploy what is at PATHS, and deploy again whenever it changes."""
     sources = tuple(paths or (".",))
-    settings = settings_of(data=data, journal=journal, host=host, port=port)
+    settings = settings_of(_DEV_DEFAULTS, data=data, journal=journal, host=host, port=port)
     _start(settings, sources, watch=True)
 
 
@@ -73,13 +77,13 @@ def verify(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def settings_of(**given: str | int | None) -> "Settings":
-    """Return the settings with what was given on the command line over them; what is wrong with them ends the program."""
+def settings_of(defaults: Mapping[str, str] | None = None, **given: str | int | None) -> "Settings":
+    """Return the settings: what was given on the command line over the rest; what is wrong with them ends the program."""
     from evento.errors import SettingsError
     from evento.settings import read_settings
 
     try:
-        return read_settings(**given)
+        return read_settings(defaults=defaults, **given)
     except SettingsError as error:
         raise fail(error) from error
 

@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from msgspec import Struct
 
 from evento.errors import FunctionCrashed, FunctionError, FunctionUnavailable, InvalidFunctionResult
+from evento.functions.addresses import Guard
 from evento.model.limits import HEADER_BYTES_MAX, HEADERS_MAX
 
 CONNECT_S = 1.0
@@ -20,13 +21,17 @@ _INFORMATIONAL_MAX = 8  # 1xx answers before the real one
 
 
 class Address(Struct, frozen=True):
-    """Where a function listens: a Unix socket's path, or host and port (with TLS if `tls` is given). `base` precedes every path."""
+    """Where a function listens: a Unix socket's path, or host and port (with TLS if `tls` is given). `base` precedes every path.
+
+    `guard` says which addresses of the host may be connected to; without one the platform itself chose the host.
+    """
 
     socket: str = ""
     host: str = ""
     port: int = 0
     tls: SSLContext | None = None
     base: str = ""
+    guard: Guard | None = None
 
     @property
     def authority(self) -> str:
@@ -54,6 +59,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.alive = False
         self.answering = False  # a byte of the answer under way has come
+        self.made_s = 0.0
         self.idle_since_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Response] | None = None
@@ -110,6 +116,7 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------- called by the event loop
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.made_s = asyncio.get_running_loop().time()
         self.alive = True
 
     def data_received(self, data: bytes) -> None:
@@ -171,14 +178,13 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(address: Address) -> Connection:
-    """Return a new connection. Raises FunctionUnavailable if there is none within CONNECT_S."""
-    loop = asyncio.get_running_loop()
+    """Return a new connection. Raises FunctionUnavailable if there is none within CONNECT_S, or none is allowed."""
     try:
         async with asyncio.timeout(CONNECT_S):
             if address.socket:
-                _, connection = await loop.create_unix_connection(Connection, address.socket)
+                _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, address.socket)
             else:
-                _, connection = await loop.create_connection(Connection, address.host, address.port, ssl=address.tls)
+                connection = await _connect_host(address)
     except TimeoutError as error:
         raise FunctionUnavailable(f"no connection to {address} within {CONNECT_S} s") from error
     except (OSError, UnicodeError) as error:  # refused, no such socket, no such host, a certificate that does not verify
@@ -186,3 +192,20 @@ async def connect(address: Address) -> Connection:
             f"no connection to {address}: {error.strerror if isinstance(error, OSError) else error}"
         ) from error
     return connection
+
+
+async def _connect_host(address: Address) -> Connection:
+    """Connect to the first of the host's addresses that answers: to those that the guard looked at, and to nothing else."""
+    hosts = await address.guard.addresses(address.host, address.port) if address.guard else (address.host,)
+    name = address.host if address.tls else None
+    for place, host in enumerate(hosts, 1):
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                Connection, host, address.port, ssl=address.tls, server_hostname=name
+            )
+        except OSError:
+            if place == len(hosts):
+                raise
+        else:
+            return connection
+    raise AssertionError("a guard returns at least one address")

@@ -5,14 +5,17 @@ idle: nothing can have been done on it, or only what may be done again, since fu
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from evento.clock import Clock
 from evento.errors import FunctionCrashed, FunctionError, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
 from evento.functions.base import Expected, InstanceCall, Operation, Reply
+from evento.functions.calling import traceparent
 from evento.functions.codec import decode_reply, encode_call, response_bytes_max
 from evento.functions.connection import Address, Connection, Response, connect
 from evento.functions.discovery import DISCOVERY_BYTES_MAX, check_discovery, read_discovery
+from evento.keys import SigningKey
 from evento.model.resources import FunctionSpec
 from evento.protocol.envelope import HEALTH_PATH, MEDIA_TYPE, WORK_PATH
 
@@ -22,26 +25,36 @@ POLL_FIRST_S = 0.01
 POLL_FACTOR = 1.5
 POLL_CAP_S = 0.1
 _IDLE_MAX_S = 4.0  # below the 5 s after which common servers close
+LIFE_MAX_S = 60.0  # of a connection to a host: behind one name replicas come and go, and what it resolves to changes
 _IDLE_SUSPECT_S = 1.0  # a connection lost after so long was closed for being idle; one lost sooner was not
 _HEALTH_BYTES_MAX = 64 * 1024
 _EXCERPT_BYTES = 200
 _RETRY_AFTER_CAP_S = 60
+_US = 1_000_000
 
 
 class HttpFunction:
-    """A FunctionClient for a function that listens at `address`, expected to serve what `expected` says."""
+    """A FunctionClient for a function that listens at `address`, expected to serve what `expected` says.
 
-    def __init__(self, function: FunctionSpec, address: Address, expected: Expected, clock: Clock) -> None:
+    With a `key`, every request but that for the health is signed (function.md, rule 36).
+    """
+
+    def __init__(
+        self, function: FunctionSpec, address: Address, expected: Expected, clock: Clock, *, key: SigningKey | None = None
+    ) -> None:
         self._function = function
         self._name = f"{function.namespace}/{function.name}"
         self._address = address
         self._expected = expected
         self._clock = clock
+        self._key = key
+        self._logger = logging.getLogger(f"evento.function.{function.namespace}.{function.name}")
         self._revision = function.revision
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._closed = False
         self._work_head = _head("POST", WORK_PATH, address) + b"Content-Type: " + MEDIA_TYPE.encode() + b"\r\n"
+        self._discovery_head = _head("GET", WORK_PATH, address)
 
     @property
     def revision(self) -> str:
@@ -49,7 +62,14 @@ class HttpFunction:
         return self._revision
 
     async def ready(self) -> None:
-        """Ask for the discovery until it comes, for `start_s` seconds at most, and check it."""
+        """Ask for the discovery until it comes, for `start_s` seconds at most, and check it. Why it is not ready is logged."""
+        try:
+            await self._wait_ready()
+        except FunctionUnavailable as error:
+            self._logger.error("%s", error.message)
+            raise
+
+    async def _wait_ready(self) -> None:
         reason, delay_s = "", POLL_FIRST_S
         try:
             async with asyncio.timeout(self._function.start_s):
@@ -63,14 +83,17 @@ class HttpFunction:
     async def why_not_ready(self) -> str:
         """Ask for the discovery once. Return "" if it is as expected, or why it has not come yet.
 
-        Raises FunctionUnavailable if it came and is wrong: asking again would not help.
+        Raises FunctionUnavailable if asking again would not help: it came and is wrong, or asking is not allowed.
         """
+        request = b"%b%b\r\n" % (self._discovery_head, self._signed("GET", b""))
         try:
-            response = await self._exchange(_head("GET", WORK_PATH, self._address) + b"\r\n", DISCOVERY_BYTES_MAX, DISCOVERY_S)
+            response = await self._exchange(request, DISCOVERY_BYTES_MAX, DISCOVERY_S)
             discovery = read_discovery(_checked_body(response))
         except InvalidFunctionResult as error:
             raise FunctionUnavailable(f"function {self._name}: {error.message}") from error
         except FunctionError as error:
+            if error.details.get("final"):
+                raise FunctionUnavailable(f"function {self._name}: {error.message}", **error.details) from error
             return error.message
         check_discovery(discovery, self._expected)
         self._revision = discovery.revision or self._function.revision
@@ -79,7 +102,8 @@ class HttpFunction:
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         """Make one call, once; `timeout_s` of the function limits it."""
         body = encode_call(operation, namespace, entity, calls)
-        request = b"%bContent-Length: %d\r\n\r\n%b" % (self._work_head, len(body), body)
+        more = self._signed("POST", body) + _traced()
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._work_head, more, len(body), body)
         response = await self._exchange(request, response_bytes_max(operation, calls), self._function.timeout_s)
         reply = decode_reply(operation, calls, _checked_body(response), self._function.name)
         if not reply.revision:
@@ -100,6 +124,14 @@ class HttpFunction:
         except (FunctionError, TimeoutError):
             return False
         return response.status == 200
+
+    def _signed(self, method: str, body: bytes) -> bytes:
+        """Return the lines of the head that sign a request for work or discovery; none without a key."""
+        if self._key is None:
+            return b""
+        path, now_s = f"{self._address.base}{WORK_PATH}", self._clock.now_us() // _US
+        headers = self._key.headers(method=method, path=path, body=body, created_s=now_s)
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
     def close(self) -> None:
         """End the idle connections, and those in use with their exchange; refuse further calls."""
@@ -133,7 +165,10 @@ class HttpFunction:
             connection.close()
         elif connection.alive:
             connection.idle_since_s = asyncio.get_running_loop().time()
-            self._idle.append(connection)
+            if self._address.socket or connection.idle_since_s - connection.made_s < LIFE_MAX_S:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return response
 
     def _take_idle(self) -> tuple[Connection | None, float]:
@@ -155,15 +190,23 @@ def _head(method: str, path: str, address: Address) -> bytes:
     return lines.encode("ascii")
 
 
+def _traced() -> bytes:
+    """Return the line of the head with the trace context, if this call is traced."""
+    context = traceparent()
+    return f"traceparent: {context}\r\n".encode() if context else b""
+
+
 def _checked_body(response: Response) -> bytes:
     """Return the body of a good answer; raise what any other one means."""
     status, headers, body = response
     if status in (429, 503):
         retry_after_s = _retry_after_s(headers.get(b"retry-after", b""))
         raise FunctionUnavailable(f"the function is not ready: it answered {status}", retry_after_s=retry_after_s)
+    if status == 401:  # neither the items' fault nor mended by trying them again
+        message = f"the function refuses the calls of this platform (it answered 401): {_excerpt(body)}"
+        raise FunctionUnavailable(message, final=True)
     if status != 200:
-        excerpt = ascii(body[:_EXCERPT_BYTES].decode("utf-8", "replace")) if body else "without a body"
-        raise InvalidFunctionResult(f"the function answered {status}, not 200: {excerpt}", answered=status)
+        raise InvalidFunctionResult(f"the function answered {status}, not 200: {_excerpt(body)}", answered=status)
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise InvalidFunctionResult(f"the function's answer is encoded as {_shown(encoding)}; compressed answers are refused")
@@ -171,6 +214,10 @@ def _checked_body(response: Response) -> bytes:
     if media_type != MEDIA_TYPE.encode():
         raise InvalidFunctionResult(f"the function's answer is {_shown(media_type) or 'of no content type'}, not {MEDIA_TYPE}")
     return body
+
+
+def _excerpt(body: bytes) -> str:
+    return ascii(body[:_EXCERPT_BYTES].decode("utf-8", "replace")) if body else "without a body"
 
 
 def _shown(value: bytes) -> str:

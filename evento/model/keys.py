@@ -7,9 +7,8 @@ from typing import NamedTuple
 from evento.errors import InvalidName
 
 INSTANCE_ID_BYTES_MAX = 255
-_NAMESPACE = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_TYPE = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
-_FUNCTION = _NAMESPACE
+LABEL_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")  # of a namespace, and of a function
+TYPE_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _PLAIN_ID = re.compile(r"[!-.0-~]{1,255}")  # visible ASCII but for the slash
 _COMMAND_ID = re.compile(r"[A-Za-z0-9._:@=+-]{1,128}")
 
@@ -27,17 +26,17 @@ class EntityKey(NamedTuple):
 
 def check_namespace(name: str) -> str:
     """Return `name`, or raise InvalidName: lower-case letters, digits and dashes, at most 63, as a DNS label."""
-    return _check(_NAMESPACE, name, "namespace", "lower-case letters, digits and dashes, 1 to 63, starting with a letter")
+    return _check(LABEL_NAME, name, "namespace", "lower-case letters, digits and dashes, 1 to 63, starting with a letter")
 
 
 def check_function_name(name: str) -> str:
     """Return `name`, or raise InvalidName: the same rule as for namespaces."""
-    return _check(_FUNCTION, name, "function", "lower-case letters, digits and dashes, 1 to 63, starting with a letter")
+    return _check(LABEL_NAME, name, "function", "lower-case letters, digits and dashes, 1 to 63, starting with a letter")
 
 
 def check_type_name(name: str, field: str = "name") -> str:
     """Return `name` of an Entity, Command or Event, or raise InvalidName: a capital first, then letters and digits."""
-    return _check(_TYPE, name, field, "a capital letter, then letters and digits, at most 63")
+    return _check(TYPE_NAME, name, field, "a capital letter, then letters and digits, at most 63")
 
 
 def check_command_id(command_id: str) -> str:

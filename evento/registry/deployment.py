@@ -120,6 +120,15 @@ class Registry:
         raise DeploymentRefused(message, problems=[msgspec.to_builtins(Problem(message))])
 
 
+def plan_afresh(documents: Documents) -> Plan:
+    """Return what deploying documents would do where nothing is deployed yet: whether they are sound by themselves.
+
+    Reads the files of functions: not for the event loop.
+    """
+    declared, problems = declare(documents)
+    return _plan(Catalog(0, Contents()), tuple(declared), tuple(problems), prune=False)
+
+
 def _refuse(plan: Plan) -> None:
     if plan.problems:
         count = len(plan.problems)

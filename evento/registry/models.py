@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from evento.errors import InvalidName
-from evento.model.keys import check_function_name, check_namespace, check_type_name
+from evento.model.keys import LABEL_NAME, TYPE_NAME, check_function_name, check_namespace, check_type_name
 from evento.model.limits import PARTITIONS_MAX
 from evento.model.resources import RetryPolicy, Scale
 
@@ -19,6 +19,8 @@ _TIMEOUT_S_MAX = 60.0  # a call that takes longer holds up every instance in it 
 _START_S_MAX = 600.0
 _ARGUMENTS_MAX = 256
 _NAMES_MAX = 256
+ONE_OF = ("command", "url", "image")
+STANDS_WITH = {"directory": "command", "files": "command", "scale": "image"}  # only with that one of the three
 
 
 def duration_s(text: object) -> float:
@@ -37,6 +39,11 @@ def _named(check: Callable[[str], str]) -> AfterValidator:
             raise ValueError(f"must be {error.details['rule']}") from error
 
     return AfterValidator(checked)
+
+
+def _written(pattern: re.Pattern[str]) -> WithJsonSchema:
+    """Say what stands in a manifest before it is read: for schemas that are made from these models."""
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern.pattern}$"})
 
 
 def _at_most(seconds_max: float, words: str) -> AfterValidator:
@@ -63,10 +70,10 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 NonEmpty = Annotated[Text, Field(min_length=1)]
-TypeName = Annotated[str, _named(check_type_name)]
-FunctionName = Annotated[str, _named(check_function_name)]
+TypeName = Annotated[str, _named(check_type_name), _written(TYPE_NAME)]
+FunctionName = Annotated[str, _named(check_function_name), _written(LABEL_NAME)]
 TypeNames = Annotated[list[TypeName], Field(max_length=_NAMES_MAX), AfterValidator(_distinct)]
-Duration = Annotated[float, BeforeValidator(duration_s)]
+Duration = Annotated[float, BeforeValidator(duration_s), _written(_DURATION)]
 
 
 class _Model(BaseModel):
@@ -168,11 +175,10 @@ class FunctionFields(_Model):
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> "FunctionFields":
-        given = [name for name in ("command", "url", "image") if getattr(self, name)]
+        given = [name for name in ONE_OF if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"must have exactly one of command, url and image, not {' and '.join(given) if given else 'none'}")
-        alone = {"directory": "command", "files": "command", "scale": "image"}
-        for name, wanted in alone.items():
+        for name, wanted in STANDS_WITH.items():
             if name in self.model_fields_set and given != [wanted]:
                 raise ValueError(f"{name} stands with {wanted} only, not with {given[0]}")
         if self.url and self.env:

@@ -1,6 +1,7 @@
 """Serves a namespace over the function protocol: a bare ASGI application, and the process around it.
 
 `$PORT` and `$HOST` (default 8080 on 127.0.0.1), or `$EVENTO_SOCKET`, the path of a Unix socket. SIGTERM: finish what is under way.
+With public keys in the environment, nothing unsigned is let in (`evento.sdk.signed`).
 """
 
 import ctypes
@@ -20,6 +21,7 @@ from evento.protocol.envelope import CALL, DISCOVERY, HEALTH_PATH, MEDIA_TYPE, R
 from evento.sdk.calls import EntityCalls, MalformedCall
 from evento.sdk.manifests import discovery
 from evento.sdk.namespace import Namespace
+from evento.sdk.signed import Gate, KeysRefused, NotSigned, check_body, gate_of
 
 CALL_BYTES_MAX = 64 * 1024 * 1024
 DRAIN_S = 30
@@ -41,9 +43,10 @@ class _Refused(Exception):
 
 
 class FunctionApp:
-    """The ASGI application of one namespace."""
+    """The ASGI application of one namespace. With a `gate`, only signed calls are let in."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, gate: Gate | None = None) -> None:
+        self._gate = gate
         described = discovery(namespace)
         self.revision: str = described["revision"]
         self._discovery = encode(DISCOVERY, described)
@@ -55,25 +58,34 @@ class FunctionApp:
         if scope["type"] != "http":
             return
         try:
-            body, media_type = await self._answer(scope["method"], scope["path"], receive)
+            body, media_type = await self._answer(scope, receive)
             status = 200
         except _Refused as refusal:
             status, body, media_type = refusal.status, str(refusal).encode(), "text/plain; charset=utf-8"
+        except NotSigned as refusal:
+            status, body, media_type = 401, str(refusal).encode(), "text/plain; charset=utf-8"
         headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Signature"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, method: str, path: str, receive: Receive) -> tuple[bytes, str]:
+    async def _answer(self, scope: Message, receive: Receive) -> tuple[bytes, str]:
+        method, path = scope["method"], scope["path"]
         if path == HEALTH_PATH and method in ("GET", "HEAD"):
             return b"ok", "text/plain; charset=utf-8"
+        digest = self._gate.admit(scope) if self._gate else None  # before anything is read that somebody else may have sent
         if path != WORK_PATH:
             raise _Refused(404, f"only {WORK_PATH} and {HEALTH_PATH} are served here")
         if method == "GET":
             return self._discovery, MEDIA_TYPE
         if method != "POST":
             raise _Refused(405, "GET tells what is served, POST works")
+        body = await _body(receive)
+        if digest is not None:
+            check_body(body, digest)
         try:
-            return encode(REPLY, await self._work(decode(CALL, await _body(receive)))), MEDIA_TYPE
+            return encode(REPLY, await self._work(decode(CALL, body))), MEDIA_TYPE
         except (EnvelopeError, MalformedCall) as error:
             raise _Refused(400, str(error)) from error
 
@@ -100,7 +112,10 @@ async def _body(receive: Receive) -> bytes:
 def serve(namespace: Namespace) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way. Needs the main thread."""
     _die_with_parent()
-    app = FunctionApp(namespace)
+    try:
+        app = FunctionApp(namespace, gate_of(os.environ))
+    except KeysRefused as refused:
+        raise SystemExit(f"this function does not start: {refused}") from refused
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -12,8 +12,10 @@ from typing import Any
 import aiohttp
 
 from evento.clock import SystemClock
+from evento.keys import SigningKey
 from evento.protocol.envelope import CALL, encode
 from evento.testing.function_probe import Broken, Item, Probe, Result, Subject, Work, at_once, columns, probing
+from evento.testing.signed_kit import health_stays_open, refuses_what_is_not_signed
 
 STATES_MAX = 6  # different states of one Entity that samples are tried on
 MANY = 1000  # instances in the big call
@@ -85,13 +87,17 @@ class Corpus:
 Check = Callable[[Corpus], Awaitable[None]]
 
 
-async def check_function(target: str) -> list[CheckResult]:
+async def check_function(target: str, key: SigningKey | None = None) -> list[CheckResult]:
     """Check the function at `http://host:port` or `unix:/path`; return one result per check, in the order of the rules.
 
+    With a key, whose public part the function knows, all calls are signed, and it is tried whether others are refused.
     Raises nothing: a function that cannot be reached has failed the first check.
     """
-    async with probing(target) as probe:
+    async with probing(target, key) as probe:
         results = [await _tried(2, "health endpoint", _healthy(probe))]
+        if key is not None:
+            results.append(await _tried(40, "what is not signed: 401", refuses_what_is_not_signed(probe, key)))
+            results.append(await _tried(42, "health without a signature", health_stays_open(probe)))
         subjects: list[Subject] = []
         results.append(await _tried(3, "discovery", _discover(probe, subjects)))
         for subject in subjects:

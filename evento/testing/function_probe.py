@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from evento.clock import SystemClock
+from evento.keys import SigningKey
 from evento.protocol.envelope import (
     CALL,
     DISCOVERY,
@@ -88,10 +91,17 @@ class Probe:
     session: aiohttp.ClientSession
     base: str
     connections: list[int] = field(default_factory=lambda: [0])
+    sign: Callable[[str, str, bytes], dict[str, str]] = field(default=lambda method, path, body: {})
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, str, bytes]:
-        """Return status, content type and body of one answer."""
-        headers = {"Content-Type": MEDIA_TYPE} if method == "POST" else {}
+        """Return status, content type and body of one answer; the request is signed if there is a key."""
+        headers = {} if path == HEALTH_PATH else self.sign(method, path, body)
+        return await self.request_as(method, path, body, headers)
+
+    async def request_as(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
+        """Do the same with these headers for a signature."""
+        if method == "POST":
+            headers = {"Content-Type": MEDIA_TYPE} | headers
         async with self.session.request(method, self.base + path, data=body, headers=headers, allow_redirects=False) as answer:
             return answer.status, answer.content_type, await answer.read()
 
@@ -135,8 +145,8 @@ class Probe:
 
 
 @asynccontextmanager
-async def probing(target: str) -> AsyncIterator[Probe]:
-    """Open a Probe on `http://host:port` or `unix:/path`."""
+async def probing(target: str, key: SigningKey | None = None) -> AsyncIterator[Probe]:
+    """Open a Probe on `http://host:port` or `unix:/path`; with a key it signs."""
     opened = [0]
 
     async def count(*_: object) -> None:
@@ -148,7 +158,17 @@ async def probing(target: str) -> AsyncIterator[Probe]:
     connector = aiohttp.UnixConnector(path, limit=64) if path else aiohttp.TCPConnector(limit=64)
     timeout = aiohttp.ClientTimeout(total=CALL_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[trace]) as session:
-        yield Probe(session, "http://function" if path else target.rstrip("/"), opened)
+        probe = Probe(session, "http://function" if path else target.rstrip("/"), opened)
+        if key is not None:
+            probe.sign = _signing(key, urlsplit(probe.base).path)
+        yield probe
+
+
+def _signing(key: SigningKey, base: str) -> Callable[[str, str, bytes], dict[str, str]]:
+    clock = SystemClock()
+    return lambda method, path, body: key.headers(
+        method=method, path=f"{base}{path}", body=body, created_s=clock.now_us() // 1_000_000
+    )
 
 
 def columns(subject: Subject, operation: str, works: Sequence[Work]) -> dict[str, Any]:

@@ -63,13 +63,13 @@ class Platform:
         return evento(*arguments, stdin=stdin, EVENTO_URL=self.url)
 
 
-def start(module: Path, data: Path) -> "tuple[Platform, subprocess.Popen[bytes]]":
+def start(module: Path, data: Path, **env: str) -> "tuple[Platform, subprocess.Popen[bytes]]":
     """Start `evento dev` and wait until it takes Commands."""
     port = _free_port()
     log_file = data.with_suffix(".log")
     command = [sys.executable, "-m", "evento", "dev", str(module), "--data", str(data), "--port", str(port)]
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=module.parent)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(**env), cwd=module.parent)
     platform = Platform(f"http://127.0.0.1:{port}", module, log_file)
     deadline = time.monotonic() + START_S
     while not _ready(platform.url):

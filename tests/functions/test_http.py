@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from bad_servers import Behaviour, answer, one, read_request, reply_body, saying
 
 from evento.clock import SystemClock
 from evento.errors import EventoError, FunctionCrashed, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
+from evento.functions.addresses import Guard
 from evento.functions.base import Expected, ExpectedEntity, Operation, Reply
+from evento.functions.calling import calling
 from evento.functions.codec import RESPONSE_BYTES_MAX
 from evento.functions.connection import Address
 from evento.functions.http import CONNECTIONS_MAX, HttpFunction
@@ -17,6 +20,7 @@ from evento.functions.runtimes import UrlRuntime, address_of
 from evento.protocol.envelope import DISCOVERY, encode
 
 GOOD = answer(reply_body())
+TLS = ssl.create_default_context()
 
 
 def discovery(**entity: object) -> bytes:
@@ -150,7 +154,7 @@ async def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(FunctionUnavailable):
         await call(client(tmp_path / "s"))
     for url in ("http://127.0.0.1:1", "http://does-not-exist.invalid", "https://127.0.0.1:1"):
-        function = HttpFunction(spec(), address_of(url), Expected(), SystemClock())
+        function = HttpFunction(spec(), address_of(url, TLS), Expected(), SystemClock())
         with pytest.raises(FunctionUnavailable, match="no connection to"):
             await call(function)
 
@@ -258,6 +262,31 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced(tmp_path: Pat
         function.close()
 
 
+async def test_a_connection_to_a_host_is_made_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a function that was scaled up behind one name would never see its share of calls."""
+    monkeypatch.setattr("evento.functions.http.LIFE_MAX_S", 0.05)
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await saying(GOOD)(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    address = Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    async with server:
+        function = HttpFunction(spec(), address, Expected(), SystemClock())
+        for expected in (1, 1, 1, 2):
+            if expected == 2:
+                await asyncio.sleep(0.06)
+                await call(function)  # the last one on the old connection
+            await call(function)
+            assert connections == expected
+        function.close()
+
+
 async def test_not_more_than_the_allowed_calls_are_under_way_at_once(tmp_path: Path) -> None:
     under_way = most = 0
 
@@ -357,7 +386,7 @@ async def test_a_url_function_is_called_over_tcp_below_its_path() -> None:
     server = await asyncio.start_server(behave, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with UrlRuntime(SystemClock()).serve(spec(url=f"http://127.0.0.1:{port}/fn/")) as function:
+        async with UrlRuntime(SystemClock(), guard=Guard("loopback")).serve(spec(url=f"http://127.0.0.1:{port}/fn/")) as function:
             await function.ready()
             assert function.revision == "r7"
     assert lines[0] == b"GET /fn/evento HTTP/1.1"
@@ -380,12 +409,31 @@ async def test_a_url_function_is_called_over_tcp_below_its_path() -> None:
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(FunctionUnavailable):
-        address_of(url)
+        address_of(url, TLS)
 
 
 def test_urls_are_addresses() -> None:
-    assert address_of("unix:/run/f.sock") == Address(socket="/run/f.sock")
-    assert address_of("http://f") == Address(host="f", port=80)
-    assert address_of("http://[::1]:81/a/").authority == "[::1]:81"
-    secure = address_of("https://f/x")
+    assert address_of("unix:/run/f.sock", TLS) == Address(socket="/run/f.sock")
+    assert address_of("http://f", TLS) == Address(host="f", port=80)
+    assert address_of("http://[::1]:81/a/", TLS).authority == "[::1]:81"
+    secure = address_of("https://f/x", TLS)
     assert (secure.port, secure.base) == (443, "/x") and secure.tls is not None and secure.tls.check_hostname
+
+
+async def test_a_call_that_is_traced_carries_its_trace_context_and_no_other_does(tmp_path: Path) -> None:
+    heads: list[bytes] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(int(heads[-1].lower().partition(b"content-length:")[2].split()[0]))
+            writer.write(GOOD)
+
+    context = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with serving(tmp_path / "s", behave):
+        function = client(tmp_path / "s")
+        with calling(context):
+            await call(function)
+        await call(function)
+        function.close()
+    assert f"traceparent: {context}\r\n".encode() in heads[0] and b"traceparent" not in heads[1]

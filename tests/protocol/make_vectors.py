@@ -4,13 +4,21 @@ import asyncio
 import json
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 import evento.protocol
+from evento.keys import SigningKey
 from evento.protocol.envelope import CALL, DISCOVERY, REPLY, encode
+from evento.protocol.signature import content_digest, parameters_of, signature_base
 from evento.sdk.calls import EntityCalls
 from evento.sdk.manifests import discovery
 from tests.protocol.counter import Add, Added, AddTwice, Counter, demo
 
 FOLDER = Path(evento.protocol.__file__).parent / "vectors"
+SIGNED_FOLDER = FOLDER / "signed"
+# The first key of RFC 8032, section 7.1: known to everybody, and used nowhere.
+PRIVATE_KEY = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(PRIVATE_KEY)))
 ENTITY = demo.entities["Counter"]
 TIME_US = 1_700_000_000_000_000
 
@@ -95,7 +103,34 @@ def files():
     return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in vectors.items()}
 
 
+def signed(method, body, created_s):
+    """A request with its signature; Ed25519 is deterministic."""
+    digest, parameters = content_digest(body), parameters_of(created_s=created_s, key_id=KEY.id)
+    base = signature_base(method=method, path="/evento", digest=digest, parameters=parameters)
+    headers = KEY.headers(method=method, path="/evento", body=body, created_s=created_s)
+    return {
+        "private_key": PRIVATE_KEY,
+        "public_key": KEY.public,
+        "key_id": KEY.id,
+        "method": method,
+        "path": "/evento",
+        "body": body.hex(),
+        "signed": base.decode(),
+        "headers": headers,
+    }
+
+
+def signed_files():
+    """Return the texts of the files about signed requests by name."""
+    vectors = {
+        "discovery.json": signed("GET", b"", TIME_US // 1_000_000),
+        "turn-first.json": signed("POST", encode(CALL, CALLS["turn-first"]), TIME_US // 1_000_000),
+    }
+    return {name: json.dumps(content, indent=1) + "\n" for name, content in vectors.items()}
+
+
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in files().items():
-        (FOLDER / name).write_text(text, "utf-8")
+    for folder, texts in ((FOLDER, files()), (SIGNED_FOLDER, signed_files())):
+        folder.mkdir(exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
