@@ -7,7 +7,7 @@ SEEDS ?= 10000
 KILLS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench simulation kill go-example
+.PHONY: help demo test check lint format lock bench simulation kill go-example containers
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(READY): requirements/dev.txt pyproject.toml scripts/setup
 demo: $(READY)  ## start a platform, send it Commands, kill it, and see that nothing is lost
 	@$(BIN)/python examples/demo.py
 
-test: lint go-example  ## everything that is checked: style, types, imports, and all tests
+test: lint go-example containers  ## everything that is checked: style, types, imports, and all tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
 
 check: lint
@@ -36,6 +36,9 @@ format: $(READY)  ## put the source into the house's format
 
 go-example: $(READY)  ## build the bank's Savings function in Go
 	@scripts/build-go-example "$(VENV)"
+
+containers:  ## Podman and a small image, for the tests of functions in containers
+	@scripts/containers
 
 simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… says how many
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2
