@@ -20,17 +20,20 @@ from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
 from evento.engine.worker import Limits
-from evento.errors import DeploymentRefused, NotReady
-from evento.functions.process import ProcessRuntime
+from evento.errors import DeploymentRefused, FunctionUnavailable, NotReady
+from evento.functions.container import ContainerRuntime
+from evento.functions.engine_place import engine_url
+from evento.functions.leftovers import Belongings
+from evento.functions.process import ProcessRuntime, socket_directory
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import Journal
 from evento.journal.sqlite import open_sqlite
 from evento.model.resources import FunctionSpec
-from evento.observing import MeteredObserver
+from evento.observing import MeteredObserver, MeteredReplicas
 from evento.operations import Operations
 from evento.reads.reader import Reader
 from evento.registry.catalog import Catalog
-from evento.registry.deployment import Registry
+from evento.registry.deployment import Plan, Registry
 from evento.registry.documents import Documents, documents_of
 from evento.registry.reading import read_deployment
 from evento.registry.revision import function_revision
@@ -52,11 +55,21 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 class Node:
     """One running platform: journal, registry, functions, engine."""
 
-    def __init__(self, journal: Journal, settings: Settings, *, functions: Fleet, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        *,
+        functions: Fleet,
+        containers: ContainerRuntime,
+        engine: Engine,
+        metrics: Metrics,
+    ) -> None:
         self.journal = journal
         self.registry = Registry(journal)
         self.engine = engine
         self.fleet = functions
+        self.containers = containers
         self.metrics = metrics
         self.clock = SystemClock()
         self.reader = Reader(journal, engine)
@@ -69,7 +82,7 @@ class Node:
     @asynccontextmanager
     async def running(self, *, drain_s: float) -> AsyncIterator[None]:
         """Run everything for the time of the context, with what is deployed."""
-        async with self.fleet.running(), asyncio.TaskGroup() as self._tasks:
+        async with self.containers.running(), self.fleet.running(), asyncio.TaskGroup() as self._tasks:
             try:
                 async with self._turning(self._tasks, drain_s):
                     yield
@@ -98,11 +111,34 @@ class Node:
             plan = await asyncio.to_thread(self.registry.plan, documents, prune=prune)
             if plan.problems:
                 await self.registry.commit(plan)  # raises, with all problems
+            plan = await self._with_images_pinned(plan)
             if dry_run:
                 return Deployed(self.registry.catalog.version, False, plan.changes)
+            catalog = await self._roll_out(plan)
+            return Deployed(catalog.version, plan.changed, plan.changes)
+
+    async def _with_images_pinned(self, plan: Plan) -> Plan:
+        """Let the plan name the content that the images have now. Raises DeploymentRefused if there is no such image."""
+        revisions = {}
+        for spec in (each.function for each in plan.declared):
+            if spec is not None and spec.image:
+                try:
+                    revisions[spec.namespace, spec.name] = await self.containers.pin(spec)
+                except FunctionUnavailable as error:
+                    why = f"function {spec.namespace}/{spec.name}: {error.message}"
+                    raise DeploymentRefused(f"nothing was changed: {why}", problems=[{"message": why}]) from error
+        return self.registry.pinned(plan, revisions) if revisions else plan
+
+    async def _roll_out(self, plan: Plan) -> Catalog:
+        """Have new versions ready, commit, and let them take over; those before are drained."""
+        preview = self.registry.preview(plan)
+        try:
+            await self.fleet.prepare(preview, await asyncio.to_thread(_as_they_are, preview))
             catalog = await self.registry.commit(plan)
             await self._activate(catalog)
-            return Deployed(catalog.version, plan.changed, plan.changes)
+        finally:
+            self.fleet.forget_prepared()
+        return catalog
 
     async def _activate(self, catalog: Catalog) -> None:
         functions = await asyncio.to_thread(_as_they_are, catalog)
@@ -157,14 +193,28 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     async with open_sqlite(settings.data_dir / JOURNAL_FILE) as journal:
         limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
         engine = Engine(journal, SystemClock(), random.random, limits=limits, observer=observer)
-        clock = SystemClock()
-        fleet = Fleet(Runtimes(ProcessRuntime(clock, read_environment(), revise=_revision_now), UrlRuntime(clock)), observer.called)
-        node = Node(journal, settings, functions=fleet, engine=engine, metrics=metrics)
+        containers = _containers(settings, metrics)
+        fleet = Fleet(_runtimes(containers, metrics), observer.called)
+        node = Node(journal, settings, functions=fleet, containers=containers, engine=engine, metrics=metrics)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
         async with node.running(drain_s=settings.shutdown_s):
             yield node
+
+
+def _containers(settings: Settings, metrics: Metrics) -> ContainerRuntime:
+    def locate() -> str:
+        return engine_url(settings.container_engine, read_environment())
+
+    belongings = Belongings(settings.data_dir, Path(socket_directory()))
+    return ContainerRuntime(SystemClock(), belongings, locate, observer=MeteredReplicas(metrics))
+
+
+def _runtimes(containers: ContainerRuntime, metrics: Metrics) -> Runtimes:
+    clock = SystemClock()
+    processes = ProcessRuntime(clock, read_environment(), revise=_revision_now, observer=MeteredReplicas(metrics))
+    return Runtimes(processes, UrlRuntime(clock), containers)
 
 
 async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from evento.engine.observer import Observer
+from evento.functions.replica import ReplicaObserver
 from evento.lifecycle.run import Progress
 from evento.model.command import Turn
 from evento.telemetry import Count, Metrics, Spread
@@ -58,3 +59,18 @@ class MeteredObserver(Observer):
         if spread is None:
             spread = self._seconds[name] = self._metrics.command_seconds.bind(f"{name[0]}/{name[1]}")
         return spread
+
+
+class MeteredReplicas(ReplicaObserver):
+    """Counts the replicas of functions."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def replicas_changed(self, function: str, change: int) -> None:
+        """Count replicas that are ready."""
+        self._metrics.function_replicas.bind(function).add(change)
+
+    def replica_ended(self, function: str, cause: str) -> None:
+        """Count an end that nobody wanted."""
+        self._metrics.function_replica_ends.bind(function, cause).add()

@@ -11,7 +11,8 @@ MODULES = sorted((ROOT / "evento").rglob("*.py"))
 
 # Where a library may be imported: its exceptions and types are translated there, and known nowhere else.
 PLACES = {
-    "aiohttp": ("evento/client.py", "evento/testing/"),
+    "aiodocker": ("evento/functions/engine_api.py",),
+    "aiohttp": ("evento/client.py", "evento/functions/engine_api.py", "evento/testing/"),
     "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
     "fastavro": ("evento/schema/", "evento/protocol/", "evento/functions/", "evento/sdk/", "evento/testing/"),

@@ -13,7 +13,7 @@ from msgspec import Struct
 from evento.errors import JournalCorrupt, JournalError
 from evento.model.resources import FunctionSpec, RetryPolicy
 
-FORMAT = 1
+FORMAT = 2  # 2: concurrency and resources of functions that are images
 
 
 class EntityRecord(Struct, frozen=True, forbid_unknown_fields=True):

@@ -168,7 +168,7 @@ async def test_a_call_after_a_failed_start_is_told_soon_why_it_failed() -> None:
         for _ in range(5):
             with pytest.raises(FunctionUnavailable):
                 await client.ready()
-        with pytest.raises(FunctionUnavailable, match=r"being started; the last one failed: .* this will not do"):
+        with pytest.raises(FunctionUnavailable, match=r"being started; the last start failed: .* this will not do"):
             await do(client)
 
 
@@ -274,7 +274,7 @@ async def test_a_function_that_hangs_in_some_calls_is_replaced_when_that_repeats
 
 
 async def test_a_stuck_function_that_is_not_called_is_found_by_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evento.functions.process.HEALTH_EVERY_S", 0.2)
+    monkeypatch.setattr("evento.functions.supervised.HEALTH_EVERY_S", 0.2)
     async with serving(scripted(timeout_s=0.2)) as client:
         await client.ready()
         pid = int(await do(client, "pid"))

@@ -390,8 +390,8 @@ async def test_a_deployment_larger_than_one_version_may_be_is_refused(monkeypatc
 # ------------------------------------------------------------------ the log
 async def test_a_newer_format_is_refused_loudly() -> None:
     log = ListLog()
-    log.versions.append(msgspec.json.encode({"format": 2, "change": {"views": []}}))
-    with pytest.raises(JournalError, match="catalog version 1 has format 2; this Evento knows up to 1: use a newer one") as refused:
+    log.versions.append(msgspec.json.encode({"format": 3, "change": {"views": []}}))
+    with pytest.raises(JournalError, match="catalog version 1 has format 3; this Evento knows up to 2: use a newer one") as refused:
         await Registry(log).load()
     assert not isinstance(refused.value, JournalCorrupt)
 
