@@ -23,7 +23,7 @@ from evento.engine.worker import Limits
 from evento.errors import DeploymentRefused, FunctionUnavailable, NotReady
 from evento.functions.container import ContainerRuntime
 from evento.functions.engine_place import engine_url
-from evento.functions.leftovers import Belongings
+from evento.functions.leftovers import LONGEST_SOCKET, Belongings
 from evento.functions.process import ProcessRuntime, socket_directory
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import Journal
@@ -44,7 +44,7 @@ from evento.watching import stamps
 logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "evento.db"
-_REPLACED_LINGER_S = 15.0  # a replaced function may still have calls under way; its timeout is 10 s by default
+_REPLACED_LINGER_S = 2.0  # batches that began before may make their next call to a replaced function; then it is drained
 _WATCH_S = 0.5
 # A thread that waits for the GIL asks for it after this; the default of 5 ms would add as much to commits under load.
 _SWITCH_S = 0.0005
@@ -207,7 +207,7 @@ def _containers(settings: Settings, metrics: Metrics) -> ContainerRuntime:
     def locate() -> str:
         return engine_url(settings.container_engine, read_environment())
 
-    belongings = Belongings(settings.data_dir, Path(socket_directory()))
+    belongings = Belongings(settings.data_dir, Path(socket_directory(name=LONGEST_SOCKET)))
     return ContainerRuntime(SystemClock(), belongings, locate, observer=MeteredReplicas(metrics))
 
 

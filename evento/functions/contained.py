@@ -65,7 +65,8 @@ class Container:
         because = self._killed_because
         if self.out_of_memory:
             surely = self._state is not None and self._state.out_of_memory
-            because = f"it {'used' if surely else 'most likely used'} more memory than its limit of {self._memory}"
+            how = "it used" if surely else "somebody sent signal 9, and not the platform: most likely it used"
+            because = f"{how} more memory than its limit of {self._memory}"
         elif self._state is None:
             because = because or "somebody removed its container"
         return how_it_ended(self._state.exit_code if self._state else None, killed_because=because, tail=self._output.tail())

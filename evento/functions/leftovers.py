@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evento.functions.engine_api import ContainerEngine
 
 NAME_FILE = "platform-name"
+LONGEST_SOCKET = "/evento-0123456789-1234567/s/f.sock"
 _NAME_BYTES = 16
 _DIGITS = 10
 

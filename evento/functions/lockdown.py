@@ -10,7 +10,7 @@ from typing import Any
 from evento.model.resources import FunctionSpec, Resources
 
 SOCKET_FOLDER = "/run/evento"
-SOCKET_NAME = "function.sock"
+SOCKET_NAME = "f.sock"
 USER = "65532:65532"  # nobody's, as in images without a root user
 PLATFORM_LABEL = "dev.evento.platform"
 FUNCTION_LABEL = "dev.evento.function"

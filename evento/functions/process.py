@@ -28,7 +28,7 @@ from evento.model.resources import FunctionSpec, Scale
 
 SOCKET_BYTES_MAX = 100  # the kernel's limit is 103 to 107
 _ENDING_S = 0.25  # a broken connection is followed by the end of its process within this, if it crashed
-_SOCKET_NAME_BYTES = len("/evento-12345678/1234567.sock")
+_SOCKET_NAME = "/evento-12345678/1234567.sock"
 _FALLBACK_DIRECTORY = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
 # One process, that stays once it was started: its content is not pinned, and two might be of two revisions.
 _ONE = Scale(least=0, most=1, idle_s=inf, concurrency=CONNECTIONS_MAX)
@@ -93,12 +93,12 @@ class _ProcessLauncher:
             socket.unlink(missing_ok=True)
 
 
-def socket_directory(given: Path | None = None) -> str:
-    """Return where private directories can be made whose sockets have short enough paths."""
+def socket_directory(given: Path | None = None, *, name: str = _SOCKET_NAME) -> str:
+    """Return where private directories can be made for sockets with paths that are short enough; `name` is the longest below it."""
     directory = str(given or tempfile.gettempdir())
-    if len(os.fsencode(directory)) + _SOCKET_NAME_BYTES <= SOCKET_BYTES_MAX:
+    at_most = SOCKET_BYTES_MAX - len(name)
+    if len(os.fsencode(directory)) <= at_most:
         return directory
     if given is None:
         return _FALLBACK_DIRECTORY
-    at_most = SOCKET_BYTES_MAX - _SOCKET_NAME_BYTES
     raise SettingsError(f"the directory for sockets {directory!r} is too long: at most {at_most} bytes", value=directory)

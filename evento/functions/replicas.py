@@ -20,7 +20,8 @@ from evento.model.resources import FunctionSpec, Scale
 
 logger = logging.getLogger(__name__)
 
-CALL_WAIT_S = 1.0  # a call waits so long for what is being started again; what `ready` waits is the function's start_s
+CALL_WAIT_S = 1.0  # a call waits so long for what is being started again
+LAUNCH_S = 10.0  # who waits for a first start waits so long for its launch, and then the function's start_s
 _LOOK_S = 1.0  # how often somebody looks for replicas that idle
 _LOOKS_MIN = 4  # within the time after which they do
 
@@ -80,7 +81,7 @@ class Replicas:
 
     async def ready(self) -> None:
         """Wait until a replica serves what is expected; start one if there is none."""
-        await self._wait_ready(self._function.start_s + CALL_WAIT_S)
+        await self._wait_ready(LAUNCH_S + self._function.start_s)
 
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         """Make one call; for a replica to be started again it waits a moment, for the first one after idling as long as `ready`."""
@@ -154,14 +155,14 @@ class Replicas:
         start_s, timeout_s = self._function.start_s, self._function.timeout_s
         self._queued += 1
         try:
-            async with asyncio.timeout(start_s + timeout_s + CALL_WAIT_S):
+            async with asyncio.timeout(LAUNCH_S + start_s + timeout_s):
                 while (replica := self._free()) is None:
                     under_way = sum(replica.calls for replica in self._replicas)
                     self._grow(wanted(self._scale, under_way + self._queued))
                     if any(replica.ready for replica in self._replicas):
                         await self._change.wait()
                     else:
-                        await self._wait_ready(start_s + CALL_WAIT_S if self._asleep else CALL_WAIT_S)
+                        await self._wait_ready(LAUNCH_S + start_s if self._asleep else CALL_WAIT_S)
         except TimeoutError as error:
             message = f"function {self._name} is busy: {len(self._replicas)} replicas with {self._scale.concurrency} calls each"
             raise FunctionUnavailable(message) from error

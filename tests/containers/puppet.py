@@ -36,7 +36,7 @@ def written(schema, value):
 
 def discovery():
     entity = {
-        "namespace": "test",
+        "namespace": os.environ.get("NAMESPACE", "test"),
         "name": "Counter",
         "schema": "",
         "applies": MODE != "no-apply",
@@ -94,9 +94,9 @@ async def act(order):
     """Do what is ordered, and return what the event is to say."""
     verb, _, argument = order.partition(" ")
     if verb == "sleep":
-        await asyncio.sleep(float(argument))
+        await asyncio.sleep(float(argument.split()[0]))
     if verb == "work":
-        time.sleep(float(argument))  # noqa: ASYNC251 - as code does that computes
+        time.sleep(float(argument.split()[0]))  # noqa: ASYNC251 - as code does that computes
     if verb == "block":
         time.sleep(FOREVER_S)  # noqa: ASYNC251 - that is the point
     if verb == "crash":

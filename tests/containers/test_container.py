@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import shutil
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +26,13 @@ LOGGER = "evento.function.test.puppet.1"
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """Give a folder with a short path, for data and sockets; it must be clean of sockets at the end."""
-    made = tmp_path_factory.mktemp("c")
+    made = Path(tempfile.mkdtemp(prefix="evf-"))
     yield made
-    assert not folders(made), "a folder of a socket was left behind"
+    left = folders(made)
+    shutil.rmtree(made)
+    assert not left, "a folder of a socket was left behind"
 
 
 def folders(folder: Path) -> list[Path]:
@@ -282,9 +286,9 @@ PLATFORM = """
 
 
 async def test_what_a_killed_platform_left_behind_is_removed_at_the_next_start_and_nothing_of_others(
-    engine: Engine, folder: Path, puppet: str, tmp_path: Path
+    engine: Engine, folder: Path, puppet: str
 ) -> None:
-    other = tmp_path / "o"
+    other = folder / "o"
     other.mkdir()
     program = textwrap.dedent(PLATFORM).format(root=str(ROOT), engine=str(engine.folder), folder=str(folder), image=puppet)
     platform = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)

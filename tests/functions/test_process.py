@@ -380,21 +380,30 @@ async def test_a_directory_for_temporary_files_with_a_long_path_does_no_harm(
         await client.ready()
 
 
+class NoContainers:
+    """Stands where containers would be run: those tests are in tests/containers."""
+
+    @asynccontextmanager
+    async def serve(self, function: FunctionSpec, expected: Expected | None = None) -> AsyncIterator[FunctionClient]:
+        raise FunctionUnavailable(f"{function.image} as a container")
+        yield
+
+
 async def test_runtimes_choose_by_what_the_manifest_gives() -> None:
-    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()))
+    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()), NoContainers())
     async with runtimes.serve(scripted()) as local:
         await local.ready()
         socket = json.loads(await do(local, "env"))["EVENTO_SOCKET"]
         async with runtimes.serve(spec(url=f"unix:{socket}")) as remote:
             await remote.ready()
             assert await do(remote, "pid") == await do(local, "pid")
-    with pytest.raises(FunctionUnavailable, match="containers are not supported yet"):
+    with pytest.raises(FunctionUnavailable, match="bank:1 as a container"):
         async with runtimes.serve(spec(image="bank:1")):
             pass
 
 
 async def test_one_command_that_crashes_the_process_spoils_no_other() -> None:
-    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()))
+    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()), NoContainers())
     async with runtimes.serve(scripted()) as client:
         await client.ready()
         calls = [one(b"crash" if n == 13 else b"ok", f"i{n}") for n in range(40)]
