@@ -7,7 +7,7 @@ SEEDS ?= 10000
 KILLS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench simulation kill go-example kafka-broker
+.PHONY: help demo test check lint format lock bench simulation kill go-example kafka-broker containers
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(READY): requirements/dev.txt pyproject.toml scripts/setup
 demo: $(READY)  ## start a platform, send it Commands, kill it, and see that nothing is lost
 	@$(BIN)/python examples/demo.py
 
-test: lint go-example kafka-broker  ## everything that is checked: style, types, imports, and all tests
+test: lint go-example kafka-broker containers  ## everything that is checked: style, types, imports, and all tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
 
 check: lint
@@ -39,6 +39,9 @@ go-example: $(READY)  ## build the bank's Savings function in Go
 
 kafka-broker:  ## take Apache Kafka for the tests
 	@scripts/kafka-broker
+
+containers:  ## Podman and a small image, for the tests of functions in containers
+	@scripts/containers
 
 simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… says how many
 	@SEEDS=$(SEEDS) $(BIN)/pytest tests/simulation -n 2

@@ -27,6 +27,7 @@ from evento.engine.unfinished import Limits
 from evento.errors import (
     DeploymentRefused,
     FunctionError,
+    FunctionUnavailable,
     JournalBusy,
     JournalError,
     JournalUnfit,
@@ -35,7 +36,10 @@ from evento.errors import (
     SettingsError,
 )
 from evento.functions.addresses import Guard
-from evento.functions.process import ProcessRuntime
+from evento.functions.container import ContainerRuntime
+from evento.functions.engine_place import engine_url
+from evento.functions.leftovers import LONGEST_SOCKET, Belongings
+from evento.functions.process import ProcessRuntime, socket_directory
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.kafka.address import parse_address
@@ -44,11 +48,11 @@ from evento.journal.kafka.security import read_security
 from evento.journal.sqlite import open_sqlite
 from evento.keys import read_signing_key
 from evento.model.resources import FunctionSpec
-from evento.observing import MeteredObserver
+from evento.observing import MeteredObserver, MeteredReplicas
 from evento.operations import Operations
 from evento.reads.reader import Reader
 from evento.registry.catalog import Catalog
-from evento.registry.deployment import Registry
+from evento.registry.deployment import Plan, Registry
 from evento.registry.documents import Documents, documents_of
 from evento.registry.places import entities_after, places_of
 from evento.registry.reading import read_deployment
@@ -67,7 +71,7 @@ from evento.watching import stamps
 logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "evento.db"
-_REPLACED_LINGER_S = 15.0  # a replaced function may still have calls under way; its timeout is 10 s by default
+_REPLACED_LINGER_S = 2.0  # batches that began before may make their next call to a replaced function; then it is drained
 _WATCH_S = 0.5
 _FOLLOW_S = 0.5  # how often to look whether another node has deployed something
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses to listen at, not to reach
@@ -86,6 +90,7 @@ class Node:
         settings: Settings,
         *,
         functions: Fleet,
+        containers: ContainerRuntime,
         engine: Engine,
         metrics: Metrics,
         tracing: Tracing,
@@ -96,6 +101,7 @@ class Node:
         self.registry = Registry(journal)
         self.engine = engine
         self.fleet = functions
+        self.containers = containers
         self.metrics = metrics
         self.clock = SystemClock()
         self.reader = Reader(journal, engine)
@@ -118,7 +124,7 @@ class Node:
     @asynccontextmanager
     async def running(self, *, drain_s: float) -> AsyncIterator[None]:
         """Run everything for the time of the context, with what is deployed."""
-        async with self.fleet.running(), asyncio.TaskGroup() as self._tasks:
+        async with self.containers.running(), self.fleet.running(), asyncio.TaskGroup() as self._tasks:
             try:
                 async with self._turning(self._tasks, drain_s):
                     yield
@@ -184,14 +190,37 @@ class Node:
             plan = await asyncio.to_thread(self.registry.plan, documents, prune=prune)
             if plan.problems:
                 await self.registry.commit(plan)  # raises, with all problems
+            plan = await self._with_images_pinned(plan)
             if dry_run:
                 return Deployed(self.registry.catalog.version, False, plan.changes)
+            catalog = await self._roll_out(plan)
+            return Deployed(catalog.version, plan.changed, plan.changes)
+
+    async def _with_images_pinned(self, plan: Plan) -> Plan:
+        """Let the plan name the content that the images have now. Raises DeploymentRefused if there is no such image."""
+        revisions = {}
+        for spec in (each.function for each in plan.declared):
+            if spec is not None and spec.image:
+                try:
+                    revisions[spec.namespace, spec.name] = await self.containers.pin(spec)
+                except FunctionUnavailable as error:
+                    why = f"function {spec.namespace}/{spec.name}: {error.message}"
+                    raise DeploymentRefused(f"nothing was changed: {why}", problems=[{"message": why}]) from error
+        return self.registry.pinned(plan, revisions) if revisions else plan
+
+    async def _roll_out(self, plan: Plan) -> Catalog:
+        """Have new versions ready, commit, and let them take over; those before are drained."""
+        preview = self.registry.preview(plan)
+        try:
             await self._provide(entities_after(self.registry.catalog, plan))
+            await self.fleet.prepare(preview, await asyncio.to_thread(_as_they_are, preview))
             catalog = await self.registry.commit(plan)
             if catalog.version > plan.base + 1:  # another node deployed in between
                 await self._provide(places_of(catalog))
             await self._activate(catalog)
-            return Deployed(catalog.version, plan.changed, plan.changes)
+        finally:
+            self.fleet.forget_prepared()
+        return catalog
 
     async def _provide(self, places: Sequence[EntityPlace]) -> None:
         try:
@@ -288,10 +317,17 @@ async def run_node(journal: Journal, settings: Settings, *, credentials: Credent
     async with open_tracing(read_environment()) as tracing:
         observer = tracing.observer(metered)
         engine = Engine(journal, clock, random.random, limits=limits, observer=observer, refresh=lambda: node.refresh())
-        processes = ProcessRuntime(clock, read_environment(), revise=_revision_now)
-        fleet = Fleet(tracing.runtime(Runtimes(processes, _url_runtime(settings, clock))), metered.called)
+        containers = _containers(settings, metrics)
+        fleet = Fleet(tracing.runtime(_runtimes(settings, containers, metrics)), metered.called)
         node = Node(
-            journal, settings, functions=fleet, engine=engine, metrics=metrics, tracing=tracing, credentials=credentials
+            journal,
+            settings,
+            functions=fleet,
+            containers=containers,
+            engine=engine,
+            metrics=metrics,
+            tracing=tracing,
+            credentials=credentials,
         )
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
@@ -323,6 +359,20 @@ def _url_runtime(settings: Settings, clock: Clock) -> UrlRuntime:
         key=read_signing_key(Path(settings.signing_key)) if settings.signing_key else None,
         ca=Path(settings.function_ca) if settings.function_ca else None,
     )
+
+
+def _containers(settings: Settings, metrics: Metrics) -> ContainerRuntime:
+    def locate() -> str:
+        return engine_url(settings.container_engine, read_environment())
+
+    belongings = Belongings(settings.data_dir, Path(socket_directory(name=LONGEST_SOCKET)))
+    return ContainerRuntime(SystemClock(), belongings, locate, observer=MeteredReplicas(metrics))
+
+
+def _runtimes(settings: Settings, containers: ContainerRuntime, metrics: Metrics) -> Runtimes:
+    clock = SystemClock()
+    processes = ProcessRuntime(clock, read_environment(), revise=_revision_now, observer=MeteredReplicas(metrics))
+    return Runtimes(processes, _url_runtime(settings, clock), containers)
 
 
 async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = False) -> None:

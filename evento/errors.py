@@ -195,9 +195,15 @@ class FunctionTimeout(FunctionError):
 
 
 class FunctionCrashed(FunctionError):
-    """The function's process ended, or its connection broke, in the middle of a call."""
+    """The function ended, or its connection broke, in the middle of a call."""
 
     code = "function-crashed"
+
+
+class FunctionOutOfMemory(FunctionError):
+    """The function was ended in the middle of a call because it used more memory than it may."""
+
+    code = "function-out-of-memory"
 
 
 class InvalidFunctionResult(FunctionError):

@@ -1,18 +1,25 @@
-"""What the engine does, as metrics: the one place where the two meet."""
+"""What the engine and the functions do, as metrics and in the log: the one place where they meet."""
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from evento.engine.observer import Observer
+from evento.functions.replica import ReplicaObserver
 from evento.lifecycle.run import Progress
 from evento.model.command import Turn
 from evento.telemetry import Count, Metrics, Spread
 
+logger = logging.getLogger(__name__)
+
+FAILURES_PER_S_MAX = 10  # lines in the log; a function that is broken fails thousands of turns alike
+_MESSAGE_CHARS_MAX = 500
 _US = 1_000_000
 
 
 class MeteredObserver(Observer):
-    """Counts what workers finish."""
+    """Counts what workers finish, and tells what failed."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -20,6 +27,8 @@ class MeteredObserver(Observer):
         self._commit_commands = metrics.commit_commands.bind()
         self._counts: dict[tuple[str, str, str], Count] = {}
         self._seconds: dict[tuple[str, str], Spread] = {}
+        self._second = 0
+        self._told = 0
 
     def committed(self, turns: Sequence[Turn], commit_s: float, now_us: int) -> None:
         """Count finished Commands; their duration once per commit and Entity, as that of the oldest of them."""
@@ -39,8 +48,19 @@ class MeteredObserver(Observer):
             self._duration(name).observe(max(0, now_us - accepted_us) / _US, times)
 
     def failed(self, run: Progress) -> None:
-        """Count a failed turn."""
+        """Count a failed turn, and say why in the log, as long as there are not too many."""
         self._count((run.key.namespace, run.key.entity, "failed")).add()
+        second = int(asyncio.get_running_loop().time())
+        if second != self._second:
+            if self._told > FAILURES_PER_S_MAX:
+                logger.warning("%d more turns failed within a second", self._told - FAILURES_PER_S_MAX)
+            self._second, self._told = second, 0
+        self._told += 1
+        failure = run.failure
+        if failure is not None and self._told <= FAILURES_PER_S_MAX:
+            command, message = run.works[run.done].command, failure.message[:_MESSAGE_CHARS_MAX]
+            by = f" by {failure.function}" if failure.function else ""
+            logger.warning("%s of %s failed%s: %s: %s", command.type, run.key, by, failure.code, message)
 
     def called(self, function: str, operation: str, result: str, seconds: float) -> None:
         """Count a call to a function."""
@@ -58,3 +78,18 @@ class MeteredObserver(Observer):
         if spread is None:
             spread = self._seconds[name] = self._metrics.command_seconds.bind(f"{name[0]}/{name[1]}")
         return spread
+
+
+class MeteredReplicas(ReplicaObserver):
+    """Counts the replicas of functions."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def replicas_changed(self, function: str, change: int) -> None:
+        """Count replicas that are ready."""
+        self._metrics.function_replicas.bind(function).add(change)
+
+    def replica_ended(self, function: str, cause: str) -> None:
+        """Count an end that nobody wanted."""
+        self._metrics.function_replica_ends.bind(function, cause).add()

@@ -137,6 +137,10 @@ class Metrics:
         self.function_call_seconds = Histogram(
             "evento_function_call_seconds", "Duration of a call to a function.", ("function", "operation")
         )
+        self.function_replicas = Gauge("evento_function_replicas", "Replicas of the function that are ready.", ("function",))
+        self.function_replica_ends = Counter(
+            "evento_function_replica_ends", "Replicas that ended, or were given up, though they were wanted.", ("function", "cause")
+        )
         self.commit_seconds = Histogram("evento_commit_seconds", "Duration of a commit to the journal.")
         self.commit_commands = Histogram("evento_commit_commands", "Commands finished by one commit.", (), COMMANDS_BUCKETS)
         self.inbox_commands = Gauge("evento_inbox_commands", "Commands in memory, waiting for their turn.")

@@ -11,7 +11,14 @@ MODULES = sorted((ROOT / "evento").rglob("*.py"))
 
 # Where a library may be imported: its exceptions and types are translated there, and known nowhere else.
 PLACES = {
-    "aiohttp": ("evento/client.py", "evento/cluster/", "evento/journal/kafka/publishing.py", "evento/testing/"),
+    "aiodocker": ("evento/functions/engine_api.py",),
+    "aiohttp": (
+        "evento/client.py",
+        "evento/cluster/",
+        "evento/functions/engine_api.py",
+        "evento/journal/kafka/publishing.py",
+        "evento/testing/",
+    ),
     "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
     "confluent_kafka": ("evento/journal/kafka/",),

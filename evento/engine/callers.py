@@ -12,11 +12,12 @@ CallObserver = Callable[[str, str, str, float], None]  # function, operation, re
 
 
 class Caller:
-    """One function as the engine sees it."""
+    """One function as the engine sees it. `calls_max`: it is made for so many calls at a time; 0 if it does not say."""
 
-    def __init__(self, namespace: str, name: str, client: FunctionClient, *, observe: CallObserver) -> None:
+    def __init__(self, namespace: str, name: str, client: FunctionClient, *, observe: CallObserver, calls_max: int = 0) -> None:
         self.namespace = namespace
         self.name = name
+        self.calls_max = calls_max
         self._client = client
         self._breaker = Breaker()
         self._observe = observe

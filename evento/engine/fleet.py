@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from evento.engine.callers import Caller, CallObserver
-from evento.errors import FunctionUnavailable
+from evento.errors import DeploymentRefused, FunctionUnavailable
 from evento.functions.base import Expected, ExpectedEntity, FunctionClient, FunctionRuntime
 from evento.model.resources import EntitySpec, FunctionSpec
 from evento.registry.catalog import Catalog
@@ -38,6 +38,15 @@ class Serving:
         """Return the client. Raises FunctionUnavailable if a function of this kind cannot be served."""
         return await asyncio.shield(self._started)
 
+    def serves(self, spec: FunctionSpec, expected: Expected) -> bool:
+        """Tell whether this is that function, and checked for what is expected of it."""
+        return self.spec == spec and self.expected == expected
+
+    async def ready(self) -> None:
+        """Wait until the function is ready. Raises FunctionUnavailable if it is not in time."""
+        assert self.caller is not None  # noqa: S101 - the fleet gives it one at once
+        await self.caller.ready()
+
     def stop(self) -> None:
         """Let the function end; calls under way are drained."""
         self._stop.set()
@@ -51,6 +60,7 @@ class Fleet:
         self._observe = observe
         self._tasks: asyncio.TaskGroup | None = None
         self._serving: dict[Name, Serving] = {}
+        self._prepared: dict[Name, Serving] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -59,6 +69,7 @@ class Fleet:
             try:
                 yield
             finally:
+                self.forget_prepared()
                 for serving in self._serving.values():
                     serving.stop()
 
@@ -66,6 +77,32 @@ class Fleet:
     def callers(self) -> Mapping[Name, Caller]:
         """Return the functions that are served now."""
         return {name: serving.caller for name, serving in self._serving.items() if serving.caller is not None}
+
+    async def prepare(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> None:
+        """Start the new versions of those functions that this catalog changes and that run here, and wait until all are ready.
+
+        Nobody calls them before `follow`; `forget_prepared` ends them. Raises DeploymentRefused, with nothing changed, if one does
+        not get ready: what is served now goes on.
+        """
+        for name in sorted(_needed(catalog)):
+            spec, expected = functions[name], expected_of(catalog, *name)
+            serving = self._serving.get(name)
+            if serving is not None and not spec.url and not serving.serves(spec, expected):
+                self._prepared[name] = await self._start(spec, expected)
+        for (namespace, function), serving in self._prepared.items():
+            try:
+                await serving.ready()
+            except FunctionUnavailable as error:
+                self.forget_prepared()
+                which = f"the new version of function {namespace}/{function}"
+                why = f"{which} does not get ready, and the one before goes on: {error.message}"
+                raise DeploymentRefused(f"nothing was changed: {why}", problems=[{"message": why}]) from error
+
+    def forget_prepared(self) -> None:
+        """End what was prepared and is not served."""
+        for serving in self._prepared.values():
+            serving.stop()
+        self._prepared = {}
 
     async def follow(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> Sequence[Serving]:
         """Serve what this catalog needs, with `functions` as they are now; what did not change goes on untouched.
@@ -77,10 +114,9 @@ class Fleet:
         try:
             for name in _needed(catalog):
                 spec, expected = functions[name], expected_of(catalog, *name)
-                serving = self._serving.get(name)
-                if serving is None or serving.spec != spec or serving.expected != expected:
-                    serving = await self._start(spec, expected)
-                next_ones[name] = serving
+                known = [serving for serving in (self._serving.get(name), self._prepared.get(name)) if serving]
+                fitting = [serving for serving in known if serving.serves(spec, expected)]
+                next_ones[name] = fitting[0] if fitting else await self._start(spec, expected)
         except FunctionUnavailable:
             for serving in next_ones.values():
                 if serving not in self._serving.values():
@@ -88,13 +124,16 @@ class Fleet:
             raise
         replaced = [serving for serving in self._serving.values() if serving not in next_ones.values()]
         self._serving = next_ones
+        self._prepared = {name: serving for name, serving in self._prepared.items() if serving not in next_ones.values()}
+        self.forget_prepared()
         return replaced
 
     async def _start(self, spec: FunctionSpec, expected: Expected) -> Serving:
         assert self._tasks is not None  # noqa: S101 - follow is called within running
         serving = Serving(spec, expected)
         self._tasks.create_task(serving.run(self._runtime))
-        serving.caller = Caller(spec.namespace, spec.name, await serving.client(), observe=self._observe)
+        client, calls_max = await serving.client(), spec.scale.most * spec.scale.concurrency if spec.scale else 0
+        serving.caller = Caller(spec.namespace, spec.name, client, observe=self._observe, calls_max=calls_max)
         return serving
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 
 from evento.engine.ticket import Ticket
-from evento.errors import FunctionCrashed, FunctionTimeout, InvalidFunctionResult
+from evento.errors import FunctionCrashed, FunctionOutOfMemory, FunctionTimeout, InvalidFunctionResult
 from evento.model.command import State
 from evento.model.keys import EntityKey
 
@@ -30,7 +30,7 @@ class Suspicion(IntEnum):
 
 # Namespace, function that handles the head of the queue, and what is held against that head.
 Lane = tuple[str, str, Suspicion]
-_SPOILING = frozenset((FunctionCrashed.code, FunctionTimeout.code, InvalidFunctionResult.code))
+_SPOILING = frozenset((FunctionCrashed.code, FunctionOutOfMemory.code, FunctionTimeout.code, InvalidFunctionResult.code))
 
 
 class Instance:

@@ -68,6 +68,11 @@ class Execution:
         spec = self._entity(command.key).commands.get(command.type)
         return spec.handle if spec is not None else ""
 
+    def calls_max(self, namespace: str, function: str) -> int:
+        """Return how many calls at a time a function is made for; 0 if it does not say."""
+        caller = self._callers.get((namespace, function))
+        return caller.calls_max if caller is not None else 0
+
     def delay_s(self, run: Progress) -> float:
         """Return how long a run that could not be tried waits."""
         failure = run.failure

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count, takewhile
+from math import ceil
 
 from evento.clock import Clock
 from evento.engine.callers import Callers
@@ -121,10 +122,14 @@ class Worker:
             tasks.create_task(self._commit(Transition()))
         limits = self._limits
         for lane in self._queues.lanes():
-            while self._executing[lane] < limits.batches and self._committing < limits.commits:
+            batches = max(limits.batches, self._execution.calls_max(lane[0], lane[1]))
+            while self._executing[lane] < batches and self._committing < limits.commits:
                 if self._under_way[lane] and 2 * self._queues.count(lane) < self._last_size[lane]:
                     break  # a small batch beside a large one is dear; when that one is through, more will have come
-                batch = self._queues.take(lane, commands=limits.batch_commands, of_one=limits.run_commands)
+                commands = limits.batch_commands
+                if batches > limits.batches:  # a function with many replicas: a share for each call that it can take
+                    commands = min(commands, ceil(self._queues.count(lane) / (batches - self._executing[lane])))
+                batch = self._queues.take(lane, commands=commands, of_one=limits.run_commands)
                 if not batch:
                     break
                 self._executing[lane] += 1

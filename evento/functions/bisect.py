@@ -8,7 +8,14 @@ import asyncio
 from collections.abc import Sequence
 from math import ceil
 
-from evento.errors import FunctionCrashed, FunctionError, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
+from evento.errors import (
+    FunctionCrashed,
+    FunctionError,
+    FunctionOutOfMemory,
+    FunctionTimeout,
+    FunctionUnavailable,
+    InvalidFunctionResult,
+)
 from evento.functions.base import FunctionClient, FunctionEvent, InstanceCall, InstanceReply, Operation, Reply
 from evento.model.command import Failure
 
@@ -17,7 +24,7 @@ CALLS_MAX = 64  # for one call taken apart
 FAILED_CALLS_MAX = 12
 TIMEOUTS_MAX = 6
 _NOT_TRIED = "not tried: too many other parts of its call failed"
-_SPOILED = (FunctionCrashed, FunctionTimeout, InvalidFunctionResult)
+_SPOILED = (FunctionCrashed, FunctionOutOfMemory, FunctionTimeout, InvalidFunctionResult)
 
 
 class Bisecting:

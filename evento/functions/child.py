@@ -11,6 +11,7 @@ from typing import cast
 
 from evento.errors import FunctionUnavailable
 from evento.functions.output import Output
+from evento.functions.replica import ended_within, how_it_ended
 from evento.model.resources import FunctionSpec
 
 DRAIN_S = 5.0  # between SIGTERM and SIGKILL
@@ -37,16 +38,17 @@ class Child(asyncio.SubprocessProtocol):
     def ending(self) -> str:
         """Return how the process ended, as a clause, with the last lines it wrote."""
         code = self._transport.get_returncode() if self._transport else None
-        number = 0 if code is None else -code if code < 0 else code - 128 if code > 128 else 0
-        how = f"exited with status {code}"
-        if self._killed_because:
-            how = f"was killed because {self._killed_because}"
-        elif number == signal.SIGKILL:
-            how = "was killed by signal 9, as when memory runs out"
-        elif number:
-            how = f"was ended by signal {number}"
-        tail = self._output.tail()
-        return f"{how}; its last output: {tail}" if tail else how
+        return how_it_ended(code, killed_because=self._killed_because, tail=self._output.tail())
+
+    @property
+    def killed(self) -> bool:
+        """Return whether `kill` was called."""
+        return bool(self._killed_because)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Return False: a process has no limit of its own, and who sent it signal 9 is not known."""
+        return False
 
     def kill(self, because: str) -> None:
         """End the process and all that it started, now."""
@@ -92,14 +94,6 @@ class Child(asyncio.SubprocessProtocol):
         if not self.ended.is_set():
             self._output.finish()
             self.ended.set()
-
-
-async def ended_within(child: Child, delay_s: float) -> bool:
-    """Wait for the end of a process, `delay_s` seconds at most. Return whether it has come."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(delay_s):
-            await child.ended.wait()
-    return child.ended.is_set()
 
 
 async def start_child(function: FunctionSpec, socket: Path, environment: Mapping[str, str], output: Output) -> Child:

@@ -188,9 +188,8 @@ async def connect(address: Address) -> Connection:
     except TimeoutError as error:
         raise FunctionUnavailable(f"no connection to {address} within {CONNECT_S} s") from error
     except (OSError, UnicodeError) as error:  # refused, no such socket, no such host, a certificate that does not verify
-        raise FunctionUnavailable(
-            f"no connection to {address}: {error.strerror if isinstance(error, OSError) else error}"
-        ) from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FunctionUnavailable(f"no connection to {address}: {why}") from error
     return connection
 
 

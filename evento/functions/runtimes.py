@@ -46,20 +46,15 @@ class UrlRuntime:
 class Runtimes:
     """A FunctionRuntime for every kind of function; the clients it provides take apart the calls that fail as a whole."""
 
-    def __init__(self, processes: FunctionRuntime, urls: FunctionRuntime) -> None:
+    def __init__(self, processes: FunctionRuntime, urls: FunctionRuntime, containers: FunctionRuntime) -> None:
         self._processes = processes
         self._urls = urls
+        self._containers = containers
 
     @asynccontextmanager
     async def serve(self, function: FunctionSpec, expected: Expected = NOTHING_EXPECTED) -> AsyncIterator[FunctionClient]:
-        """Provide a client. Raises FunctionUnavailable for what cannot be run here."""
-        name = f"{function.namespace}/{function.name}"
-        if function.command:
-            runtime = self._processes
-        elif function.url:
-            runtime = self._urls
-        else:
-            raise FunctionUnavailable(f"function {name} is an image; containers are not supported yet by this build")
+        """Provide a client. Raises FunctionUnavailable if its url is none."""
+        runtime = self._processes if function.command else self._urls if function.url else self._containers
         async with runtime.serve(function, expected) as client:
             yield Bisecting(client, function.name)
 

@@ -15,11 +15,23 @@ class RetryPolicy(Struct, frozen=True):
 
 
 class Scale(Struct, frozen=True):
-    """How many containers of one image run: as many as needed between the two, `least` of them after `idle_s` without work."""
+    """How many containers of one image run: as many as calls need, `concurrency` calls each, and at least `least`, at most `most`.
+
+    One that had no call for `idle_s` is ended, unless it is one of the least.
+    """
 
     least: int = 0
     most: int = 1
     idle_s: float = 60.0
+    concurrency: int = 2
+
+
+class Resources(Struct, frozen=True):
+    """What one container may use at most."""
+
+    memory_bytes: int = 512 * 1024 * 1024
+    cpus: float = 1.0
+    processes: int = 256
 
 
 class FunctionSpec(Struct, frozen=True):
@@ -27,7 +39,7 @@ class FunctionSpec(Struct, frozen=True):
 
     `directory` is where a command runs; `revision` identifies the content of a command or image, "" for a url (discovery tells).
     `files` are the globs below `directory` that make the revision of a command; none: what the command names.
-    `scale` stands with an image only.
+    `scale` and `resources` stand with an image only.
     """
 
     namespace: str
@@ -42,6 +54,7 @@ class FunctionSpec(Struct, frozen=True):
     start_s: float = 60.0
     files: tuple[str, ...] = ()
     scale: Scale | None = None
+    resources: Resources | None = None
 
 
 class EventSpec(Struct, frozen=True):

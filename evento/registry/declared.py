@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from evento.errors import DeploymentRefused, SchemaRefused
-from evento.model.resources import FunctionSpec, Scale
+from evento.model.resources import FunctionSpec, Resources, Scale
 from evento.registry.documents import Document, Documents, Origin, Problem, ValuePath
 from evento.registry.hints import hint
 from evento.registry.models import (
@@ -185,7 +185,7 @@ def _schema(manifest: EntityManifest | EventManifest | CommandManifest, named: D
 
 def _function(manifest: FunctionManifest, named: Declared, problems: list[Problem]) -> FunctionSpec | None:
     fields = manifest.spec
-    scale = fields.scale
+    scale, resources = fields.scale, fields.resources
     spec = FunctionSpec(
         namespace=named.namespace,
         name=named.name,
@@ -197,7 +197,8 @@ def _function(manifest: FunctionManifest, named: Declared, problems: list[Proble
         timeout_s=fields.timeout,
         start_s=fields.start,
         files=tuple(fields.files),
-        scale=Scale(scale.least, scale.most, scale.idle) if scale else None,
+        scale=Scale(scale.least, scale.most, scale.idle, scale.concurrency) if scale else None,
+        resources=Resources(resources.memory, resources.cpus, resources.processes) if resources else None,
     )
     if fields.command and not os.path.isabs(fields.directory):
         rule = (

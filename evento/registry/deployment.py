@@ -3,11 +3,12 @@
 Nothing changes before `commit`, and a commit is one append to the catalog log: all of it or nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from evento.errors import DeploymentRefused, JournalCorrupt
 from evento.journal.base import CatalogLog
@@ -95,6 +96,22 @@ class Registry:
         """
         declared, problems = declare(documents)
         return _plan(self.catalog, tuple(declared), tuple(problems), prune=prune)
+
+    def pinned(self, plan: Plan, revisions: Mapping[tuple[str, str], str]) -> Plan:
+        """Return the plan with these revisions of functions, by namespace and name."""
+        declared = [
+            replace(each, function=replace(each.function, revision=revisions[each.namespace, each.name]))
+            if each.function is not None and (each.namespace, each.name) in revisions
+            else each
+            for each in plan.declared
+        ]
+        return _plan(self.catalog, tuple(declared), plan.problems, prune=plan.prune)
+
+    def preview(self, plan: Plan) -> Catalog:
+        """Return the catalog as it would be after the plan; nothing of it is kept, for its new schema ids may yet go to others."""
+        contents = self.catalog.contents.copy()
+        contents.absorb(plan.base + 1, plan.content)
+        return Catalog(plan.base + 1, contents)
 
     async def commit(self, plan: Plan) -> Catalog:
         """Make the plan's version durable and return the catalog; the one that is, when there is nothing to change.

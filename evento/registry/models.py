@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from evento.errors import InvalidName
 from evento.model.keys import LABEL_NAME, TYPE_NAME, check_function_name, check_namespace, check_type_name
 from evento.model.limits import PARTITIONS_MAX
-from evento.model.resources import RetryPolicy, Scale
+from evento.model.resources import Resources, RetryPolicy, Scale
 
 API_VERSION = "evento.dev/v1"
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
@@ -18,9 +18,14 @@ _DAY_S = 24 * 3600.0
 _TIMEOUT_S_MAX = 60.0  # a call that takes longer holds up every instance in it (reliability §6)
 _START_S_MAX = 600.0
 _ARGUMENTS_MAX = 256
+CONCURRENCY_MAX = 16  # calls under way to one replica: no more connections are opened to it
+_SIZE = re.compile(r"([0-9]{1,6})(Mi|Gi)")
+_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
+_MEMORY_BYTES_MIN = 16 * _UNITS["Mi"]  # below that no container starts
+_MEMORY_BYTES_MAX = 1024 * _UNITS["Gi"]
 _NAMES_MAX = 256
 ONE_OF = ("command", "url", "image")
-STANDS_WITH = {"directory": "command", "files": "command", "scale": "image"}  # only with that one of the three
+STANDS_WITH = {"directory": "command", "files": "command", "scale": "image", "resources": "image"}  # only with that one of the three
 
 
 def duration_s(text: object) -> float:
@@ -29,6 +34,20 @@ def duration_s(text: object) -> float:
     if match is None:
         raise ValueError("must be a duration such as 100ms, 5s, 1m or 1h")
     return round(float(match[1]) * _SECONDS[match[2]], 6)
+
+
+def size_bytes(text: object) -> int:
+    """Return the bytes in `64Mi` or `2Gi`. Raises ValueError."""
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("must be a size such as 64Mi, 512Mi or 2Gi")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _memory(size: int) -> int:
+    if not _MEMORY_BYTES_MIN <= size <= _MEMORY_BYTES_MAX:
+        raise ValueError("must be between 16Mi and 1024Gi")
+    return size
 
 
 def _named(check: Callable[[str], str]) -> AfterValidator:
@@ -74,6 +93,7 @@ TypeName = Annotated[str, _named(check_type_name), _written(TYPE_NAME)]
 FunctionName = Annotated[str, _named(check_function_name), _written(LABEL_NAME)]
 TypeNames = Annotated[list[TypeName], Field(max_length=_NAMES_MAX), AfterValidator(_distinct)]
 Duration = Annotated[float, BeforeValidator(duration_s), _written(_DURATION)]
+Memory = Annotated[int, BeforeValidator(size_bytes), AfterValidator(_memory), _written(_SIZE)]
 
 
 class _Model(BaseModel):
@@ -152,12 +172,21 @@ class ScaleFields(_Model):
     least: Annotated[int, Field(alias="min", ge=0, le=1000)] = Scale().least
     most: Annotated[int, Field(alias="max", ge=1, le=1000)] = Scale().most
     idle: Annotated[Duration, _at_most(_DAY_S, "24h")] = Scale().idle_s
+    concurrency: Annotated[int, Field(ge=1, le=CONCURRENCY_MAX)] = Scale().concurrency
 
     @model_validator(mode="after")
     def _min_is_not_above_max(self) -> "ScaleFields":
         if self.least > self.most:
             raise ValueError(f"min ({self.least}) must not be above max ({self.most})")
         return self
+
+
+class ResourcesFields(_Model):
+    """`resources` of a Function that is an image."""
+
+    memory: Memory = Resources().memory_bytes
+    cpus: Annotated[float, Field(ge=0.01, le=1024, allow_inf_nan=False)] = Resources().cpus
+    processes: Annotated[int, Field(ge=1, le=100_000)] = Resources().processes
 
 
 class FunctionFields(_Model):
@@ -172,6 +201,7 @@ class FunctionFields(_Model):
     timeout: Annotated[Duration, _at_most(_TIMEOUT_S_MAX, "60s")] = 10.0
     start: Annotated[Duration, _at_most(_START_S_MAX, "10m")] = 60.0
     scale: ScaleFields | None = None
+    resources: ResourcesFields | None = None
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> "FunctionFields":

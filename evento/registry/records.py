@@ -13,7 +13,7 @@ from msgspec import Struct
 from evento.errors import JournalCorrupt, JournalError
 from evento.model.resources import FunctionSpec, RetryPolicy
 
-FORMAT = 2  # 1 knew no partitions
+FORMAT = 2  # 1 knew no partitions of Entities, no concurrency and resources of functions that are images
 
 
 class EntityRecord(Struct, frozen=True, forbid_unknown_fields=True):

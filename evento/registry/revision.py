@@ -18,13 +18,13 @@ _SKIPPED = {"__pycache__", "node_modules", "venv", "target"}  # made from the co
 
 
 def function_revision(function: FunctionSpec) -> str:
-    """Return the revision of a function's content as it is now; "" if only discovery can tell.
+    """Return the revision of a function's content as it is now, an image's as it was pinned; "" if it is not known here.
 
     Reads files: not for the event loop. Raises DeploymentRefused if the content cannot be read or is beyond the limits.
     """
     if function.command:
         return content_revision(function.directory, function.command, function.files, env=function.env)
-    return function.image.rpartition("@")[2] if "@sha256:" in function.image else ""
+    return function.image.rpartition("@")[2] if "@sha256:" in function.image else function.revision
 
 
 def content_revision(

@@ -168,7 +168,7 @@ async def test_a_call_after_a_failed_start_is_told_soon_why_it_failed() -> None:
         for _ in range(5):
             with pytest.raises(FunctionUnavailable):
                 await client.ready()
-        with pytest.raises(FunctionUnavailable, match=r"being started; the last one failed: .* this will not do"):
+        with pytest.raises(FunctionUnavailable, match=r"being started; the last start failed: .* this will not do"):
             await do(client)
 
 
@@ -274,7 +274,7 @@ async def test_a_function_that_hangs_in_some_calls_is_replaced_when_that_repeats
 
 
 async def test_a_stuck_function_that_is_not_called_is_found_by_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evento.functions.process.HEALTH_EVERY_S", 0.2)
+    monkeypatch.setattr("evento.functions.supervised.HEALTH_EVERY_S", 0.2)
     async with serving(scripted(timeout_s=0.2)) as client:
         await client.ready()
         pid = int(await do(client, "pid"))
@@ -380,21 +380,30 @@ async def test_a_directory_for_temporary_files_with_a_long_path_does_no_harm(
         await client.ready()
 
 
+class NoContainers:
+    """Stands where containers would be run: those tests are in tests/containers."""
+
+    @asynccontextmanager
+    async def serve(self, function: FunctionSpec, expected: Expected | None = None) -> AsyncIterator[FunctionClient]:
+        raise FunctionUnavailable(f"{function.image} as a container")
+        yield
+
+
 async def test_runtimes_choose_by_what_the_manifest_gives() -> None:
-    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()))
+    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()), NoContainers())
     async with runtimes.serve(scripted()) as local:
         await local.ready()
         socket = json.loads(await do(local, "env"))["EVENTO_SOCKET"]
         async with runtimes.serve(spec(url=f"unix:{socket}")) as remote:
             await remote.ready()
             assert await do(remote, "pid") == await do(local, "pid")
-    with pytest.raises(FunctionUnavailable, match="containers are not supported yet"):
+    with pytest.raises(FunctionUnavailable, match="bank:1 as a container"):
         async with runtimes.serve(spec(image="bank:1")):
             pass
 
 
 async def test_one_command_that_crashes_the_process_spoils_no_other() -> None:
-    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()))
+    runtimes = Runtimes(ProcessRuntime(SystemClock(), os.environ), UrlRuntime(SystemClock()), NoContainers())
     async with runtimes.serve(scripted()) as client:
         await client.ready()
         calls = [one(b"crash" if n == 13 else b"ok", f"i{n}") for n in range(40)]

@@ -1,0 +1,156 @@
+"""The container engine: Docker's Engine API over a Unix socket, which Docker and Podman both serve.
+
+The only place that knows the client library: its errors become FunctionUnavailable here, and every answer is waited for only so
+long. It knows what a container is, and nothing of functions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiohttp
+from aiodocker import Docker, DockerError
+from msgspec import Struct
+
+from evento.errors import FunctionUnavailable
+
+ANSWER_S = 30.0  # for anything but a pull
+PULL_S = 300.0
+ATTACH_S = 5.0
+_GONE = (404, 409)  # no such thing; or it does not run, or is being removed
+_UNREACHABLE = 900  # the library's own number for a socket that nobody serves
+_EXCERPT_CHARS = 300
+
+
+class Image(Struct, frozen=True):
+    """An image that the engine has: its id is the digest of its content. `user` is whom it runs as, "" for root."""
+
+    id: str
+    user: str
+
+
+class State(Struct, frozen=True):
+    """How a container is doing; `exit_code` counts once it does not run."""
+
+    running: bool
+    exit_code: int
+    out_of_memory: bool
+
+
+class ContainerEngine:
+    """A connection to one engine. Every method raises FunctionUnavailable when the engine refuses or does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._docker = Docker(url=url)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._docker.close()
+
+    async def image(self, reference: str) -> Image | None:
+        """Return an image by name, digest or id, or None if the engine does not have it."""
+        async with self._asked(f"image {reference}", ANSWER_S):
+            found = await _unless_gone(self._docker.images.inspect(reference))
+        if found is None:
+            return None
+        image_id = str(found["Id"])
+        user = str((found.get("Config") or {}).get("User") or "")
+        return Image(image_id if ":" in image_id else f"sha256:{image_id}", user)
+
+    async def pull(self, reference: str) -> None:
+        """Fetch an image from its registry."""
+        async with self._asked(f"pull {reference}", PULL_S):
+            await self._docker.images.pull(reference)
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> None:
+        """Make a container; it does not run yet."""
+        async with self._asked(f"create {name}", ANSWER_S):
+            await self._docker.containers.create(dict(config), name=name)
+
+    async def start(self, name: str) -> None:
+        """Run a container that was made."""
+        async with self._asked(f"start {name}", ANSWER_S):
+            await self._docker.containers.container(name).start()
+
+    async def stop(self, name: str, *, within_s: int) -> None:
+        """Ask a container to end with SIGTERM, and kill it when it does not within `within_s`."""
+        async with self._asked(f"stop {name}", within_s + ANSWER_S):
+            await _unless_gone(self._docker.containers.container(name).stop(t=within_s))
+
+    async def remove(self, name: str) -> None:
+        """Kill a container if it runs, and remove it with its anonymous volumes. One that is gone already is fine."""
+        async with self._asked(f"remove {name}", ANSWER_S):
+            await _unless_gone(self._docker.containers.container(name).delete(force=True, v=True))
+
+    async def kill(self, name: str) -> None:
+        """End a container with SIGKILL, if it runs."""
+        async with self._asked(f"kill {name}", ANSWER_S):
+            await _unless_gone(self._docker.containers.container(name).kill(signal="SIGKILL"))
+
+    async def state(self, name: str) -> State | None:
+        """Return how a container is doing, or None if there is none."""
+        async with self._asked(f"inspect {name}", ANSWER_S):
+            found = await _unless_gone(self._docker.containers.container(name).show())
+        if found is None:
+            return None
+        state = found["State"]
+        return State(bool(state["Running"]), int(state["ExitCode"]), bool(state.get("OOMKilled")))
+
+    async def names(self, label: str) -> Sequence[str]:
+        """Return the names of all containers with this label, given as `name=value`, whether they run or not."""
+        async with self._asked("list containers", ANSWER_S):
+            found = await self._docker.containers.list(all=True, filters={"label": [label]})
+        return [container["Names"][0].removeprefix("/") for container in found]
+
+    @asynccontextmanager
+    async def attached(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Give what a container writes, in pieces, from now until it ends or the context is left."""
+        stream = self._docker.containers.container(name).attach(stdout=True, stderr=True)
+        try:
+            async with self._asked(f"attach {name}", ATTACH_S):
+                await stream.__aenter__()
+            yield self._pieces(stream.read_out)
+        finally:
+            await stream.close()
+
+    async def _pieces(self, read: Any) -> AsyncIterator[bytes]:
+        with self._translated("attach"):
+            while (message := await read()) is not None:
+                yield message.data
+
+    @asynccontextmanager
+    async def _asked(self, what: str, within_s: float) -> AsyncIterator[None]:
+        try:
+            with self._translated(what):
+                async with asyncio.timeout(within_s):
+                    yield
+        except TimeoutError as error:
+            raise FunctionUnavailable(
+                f"the container engine at {self._url} did not answer within {within_s:g} s: {what}"
+            ) from error
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except DockerError as error:
+            if error.status == _UNREACHABLE:
+                raise FunctionUnavailable(f"the container engine at {self._url} cannot be reached: is it running?") from error
+            said = ascii(error.message[:_EXCERPT_CHARS])[1:-1]
+            raise FunctionUnavailable(f"the container engine refuses: {what}: {said}") from error
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, AssertionError, OSError, ValueError, KeyError) as error:
+            raise FunctionUnavailable(f"the container engine at {self._url} fails: {what}: {error!r}") from error
+
+
+async def _unless_gone(answer: Any) -> Any:
+    """Return the answer, or None if what was asked about does not exist, or does not run."""
+    try:
+        return await answer
+    except DockerError as error:
+        if error.status in _GONE:
+            return None
+        raise
