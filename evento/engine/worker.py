@@ -350,9 +350,7 @@ class Worker:
 
     def _tell(self, runs: Sequence[Progress], settled: Settled) -> None:
         for run in runs:
-            works = run.works
-            for index, turn in enumerate(run.turns):
-                work = works[index]
+            for work, turn in zip(run.works, run.turns, strict=False):
                 if isinstance(work, Ticket):
                     self._finish(work, Outcome(turn.kind, turn))
         for run in settled.failed:
@@ -367,10 +365,12 @@ class Worker:
             self._finish(ticket, turn if isinstance(turn, EventoError) else Outcome(turn.kind, turn, duplicate=True))
 
     def _finish(self, ticket: Ticket, answer: Outcome | EventoError) -> None:
-        place = (ticket.command.key, ticket.command.id)
-        if self._unfinished.get(place) is not ticket:
-            return  # found finished by its batch and by the storing of it alike
-        del self._unfinished[place]
+        name = (ticket.command.key, ticket.command.id)
+        found = self._unfinished.pop(name, None)
+        if found is not ticket:  # found finished by its batch and by the storing of it alike
+            if found is not None:
+                self._unfinished[name] = found  # sent again since
+            return
         ticket.settled = True
         self._leave_inbox(ticket)
         ticket.tell(answer)
