@@ -28,7 +28,19 @@ class Ticket(Work):
     again stand in `others`.
     """
 
-    __slots__ = ("bytes", "checked", "eager", "in_inbox", "not_before_s", "others", "place", "settled", "storing", "to_store", "waiter")
+    __slots__ = (
+        "bytes",
+        "checked",
+        "eager",
+        "in_inbox",
+        "not_before_s",
+        "others",
+        "place",
+        "settled",
+        "storing",
+        "to_store",
+        "waiter",
+    )
 
     def __init__(self, command: Command, number: int, waiter: Waiter | None = None, place: int = 0, eager: bool = False) -> None:
         self.command = command
