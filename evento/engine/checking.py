@@ -5,26 +5,18 @@ be within the limits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from evento.errors import FunctionUnavailable, PayloadRefused
 from evento.functions.base import FunctionEvent, InstanceReply
 from evento.lifecycle.run import Answer, Leg, Progress
 from evento.model.command import Event, Failure
 from evento.model.limits import EVENT_BYTES_MAX, EVENTS_PER_COMMAND_MAX, STATE_BYTES_MAX
-from evento.model.resources import EntitySpec
+from evento.model.resources import CommandSpec, EntitySpec
 from evento.registry.catalog import Catalog
 
 _INVALID = "invalid-function-result"
 Canonical = Callable[[bytes], bytes]
-Declared = Mapping[str, tuple[str, int, bool, Canonical]]  # an event's name, schema, whether it is a rejection, its check
-
-
-class Answers(NamedTuple):
-    """What an Entity's functions may answer: the check of its states, and by Command the events that it declares."""
-
-    state: Canonical
-    events: Mapping[str, Declared]
+Declared = Mapping[str, tuple[int, bool]]  # by event: its schema, and whether it is a rejection
 
 
 class Checker:
@@ -32,19 +24,22 @@ class Checker:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._answers: dict[tuple[str, str], Answers] = {}
+        self._declared: dict[tuple[str, str, str], Declared] = {}
+        self._canonical: dict[tuple[str, str], Mapping[str, Canonical]] = {}
 
     def absorb(
         self, entity: EntitySpec, legs: Sequence[tuple[Progress, Leg]], replies: Sequence[InstanceReply], revision: str
     ) -> None:
         """Check the replies to one call, one per leg, and let each run absorb its own. All legs are of one Entity."""
-        canonical, declared = self._answers.get((entity.namespace, entity.name)) or self._answers_of(entity)
+        canonical_state = self._catalog.schema(entity.schema_id).canonical
+        canonical = self._canonical.get((entity.namespace, entity.name)) or self._canonical_events(entity)
+        declared = {name: self._declared_by(entity, command) for name, command in entity.commands.items()}
         for (progress, leg), reply in zip(legs, replies, strict=True):
-            results = [] if leg.events else _checked_results(progress, leg, reply, declared)
+            results = [] if leg.events else _checked_results(progress, leg, reply, (declared, canonical))
             if results is None:
                 continue
             try:
-                state = None if reply.state is None else _checked_state(reply.state, canonical)
+                state = None if reply.state is None else _checked_state(reply.state, canonical_state)
             except PayloadRefused as refused:
                 progress.absorb(leg, _without_state(leg, refused, revision))
                 continue
@@ -53,28 +48,29 @@ class Checker:
             counted = failure is None or failure.code != FunctionUnavailable.code
             progress.absorb(leg, Answer(results, state, revision, failure, counted))
 
-    def _answers_of(self, entity: EntitySpec) -> Answers:
-        declared = {}
-        for command in entity.commands.values():
+    def _declared_by(self, entity: EntitySpec, command: CommandSpec) -> Declared:
+        place = (entity.namespace, entity.name, command.name)
+        declared = self._declared.get(place)
+        if declared is None:
             names = [(name, False) for name in command.events] + [(name, True) for name in command.rejections]
-            declared[command.name] = {name: self._event(entity, name, rejection) for name, rejection in names}
-        answers = Answers(self._catalog.schema(entity.schema_id).canonical, declared)
-        self._answers[entity.namespace, entity.name] = answers
-        return answers
+            declared = self._declared[place] = {name: (entity.events[name].schema_id, rejection) for name, rejection in names}
+        return declared
 
-    def _event(self, entity: EntitySpec, name: str, rejection: bool) -> tuple[str, int, bool, Canonical]:
-        schema_id = entity.events[name].schema_id
-        return name, schema_id, rejection, self._catalog.schema(schema_id).canonical
+    def _canonical_events(self, entity: EntitySpec) -> Mapping[str, Canonical]:
+        canonical = {name: self._catalog.schema(event.schema_id).canonical for name, event in entity.events.items()}
+        self._canonical[entity.namespace, entity.name] = canonical
+        return canonical
 
 
 def _checked_results(
-    progress: Progress, leg: Leg, reply: InstanceReply, declared: Mapping[str, Declared]
+    progress: Progress, leg: Leg, reply: InstanceReply, allowed: tuple[Mapping[str, Declared], Mapping[str, Canonical]]
 ) -> list[tuple[Event, ...]] | None:
     """Return the events of each Command of a leg; None if one of them is refused, and then its run knows."""
+    declared, canonical = allowed
     results, works, index = [], progress.works, leg.start
     for raw in reply.results:
         name = works[index].command.type
-        events = _checked_events(name, declared[name], raw)
+        events = _checked_events(name, raw, declared[name], canonical)
         if isinstance(events, str):
             progress.spoil(leg, index, Failure(_INVALID, events, leg.function))
             return None
@@ -83,24 +79,26 @@ def _checked_results(
     return results
 
 
-def _checked_events(command: str, declared: Declared, raw: Sequence[FunctionEvent]) -> tuple[Event, ...] | str:
+def _checked_events(
+    command: str, raw: Sequence[FunctionEvent], declared: Declared, canonical: Mapping[str, Canonical]
+) -> tuple[Event, ...] | str:
     """Return the events of one Command, or why they are refused."""
     if not 0 < len(raw) <= EVENTS_PER_COMMAND_MAX:
         return f"{command} ended in {len(raw)} events; it must be 1 to {EVENTS_PER_COMMAND_MAX}"
     events = []
     for item in raw:
-        known = declared.get(item.type)
+        name = item.type
+        known = declared.get(name)
         if known is None:
             names = ", ".join(sorted(declared))
-            return f"{command} ended in {item.type[:80]!r}, which it does not declare; it declares {names}"
-        name, schema_id, rejection, canonical = known
+            return f"{command} ended in {name[:80]!r}, which it does not declare; it declares {names}"
         try:
-            payload = canonical(item.payload)
+            payload = canonical[name](item.payload)
         except PayloadRefused as refused:
             return f"event {name}: {refused.message}"
         if len(payload) > EVENT_BYTES_MAX:
             return f"event {name} has {len(payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
-        events.append(Event(name, schema_id, payload, rejection))
+        events.append(Event(name, known[0], payload, known[1]))
     return tuple(events)
 
 

@@ -321,11 +321,12 @@ class Worker:
                 self._queues.offer(instance)
                 continue
             run = next(in_order)  # there is one for each instance that has tickets, in the same order
-            for index in range(run.done):
-                tickets[index].settled = True
+            for ticket in tickets if run.failure is None else tickets[: run.done]:
+                ticket.settled = True
             self._queues.keep(instance, run.state_after())
             if run.failure is None:
-                self._queues.offer(instance)
+                if instance.queue:
+                    self._queues.offer(instance)
                 continue
             instance.queue[:0] = tickets[run.done :]
             if run.counted:
