@@ -18,7 +18,9 @@ from evento.api.problems import problem
 from evento.errors import EventoError, UnsupportedEncoding
 from evento.model.command import Command, Outcome
 
-CHUNKS_UNDER_WAY_MAX = 8
+CHUNKS_UNDER_WAY_MAX = (
+    16  # as many as keep functions and journal busy while answers are written; a stream holds some 20 MiB at most
+)
 NDJSON = b"application/x-ndjson"
 _NDJSON_TYPES = frozenset((NDJSON, b"application/ndjson", b"application/jsonl", b"application/json", b""))
 

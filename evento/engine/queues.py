@@ -100,9 +100,11 @@ class Queues:
     # ------------------------------------------------------------ queues
     def push(self, ticket: Ticket) -> Instance:
         """Put a ticket at the end of its instance's queue."""
-        instance = self.instance(ticket.command.key)
+        key = ticket.command.key
+        instance = self._instances.get(key) or self.instance(key)
         instance.queue.append(ticket)
-        self.offer(instance)
+        if not instance.listed:
+            self.offer(instance)
         return instance
 
     def offer(self, instance: Instance) -> None:
