@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 from evento.engine.observer import Observer
 from evento.functions.replica import ReplicaObserver
 from evento.lifecycle.run import Progress
-from evento.model.command import Turn
+from evento.model.command import OutcomeKind, Turn
 from evento.telemetry import Count, Metrics, Spread
 
 logger = logging.getLogger(__name__)
@@ -16,6 +15,7 @@ logger = logging.getLogger(__name__)
 FAILURES_PER_S_MAX = 10  # lines in the log; a function that is broken fails thousands of turns alike
 _MESSAGE_CHARS_MAX = 500
 _US = 1_000_000
+_KINDS = tuple(OutcomeKind)
 
 
 class MeteredObserver(Observer):
@@ -36,16 +36,16 @@ class MeteredObserver(Observer):
             return
         self._commit_seconds.observe(commit_s)
         self._commit_commands.observe(len(turns))
-        finished = Counter([(turn.command.key.namespace, turn.command.key.entity, turn.kind.value) for turn in turns])
-        for place, number in finished.items():
-            self._count(place).add(number)
-        oldest: dict[tuple[str, str], int] = {}
+        of_entities: dict[tuple[str, ...], list[Turn]] = {}
         for turn in turns:
-            name = turn.command.key[:2]
-            oldest[name] = min(oldest.get(name, now_us), turn.command.accepted_us)
-        for name, accepted_us in oldest.items():
-            times = sum(number for place, number in finished.items() if place[:2] == name)
-            self._duration(name).observe(max(0, now_us - accepted_us) / _US, times)
+            of_entities.setdefault(turn.command.key[:2], []).append(turn)
+        for (namespace, entity), finished in of_entities.items():
+            kinds = [turn.kind for turn in finished]
+            for kind in _KINDS:
+                if number := kinds.count(kind):
+                    self._count((namespace, entity, kind.value)).add(number)
+            oldest_us = min([turn.command.accepted_us for turn in finished])
+            self._duration((namespace, entity)).observe(max(0, now_us - oldest_us) / _US, len(finished))
 
     def failed(self, run: Progress) -> None:
         """Count a failed turn, and say why in the log, as long as there are not too many."""

@@ -12,24 +12,31 @@ class CommandIds:
     """Makes command ids; each is greater than the one before, as text too."""
 
     def __init__(self) -> None:
-        self._tick = 0  # a 4096th of a millisecond
+        self._time_us = -1  # for which the last id was asked
         self._millis = -1
+        self._count = len(_COUNTS) - 1  # within the millisecond: its 4096ths, or counted up
         self._head = ""
         self._tails: list[str] = []
 
     def next(self, now_us: int) -> str:
         """Return a new UUIDv7 for this time: 48 bits of milliseconds, 12 of their fraction (or counted up), 62 random ones."""
-        tick = (now_us << 12) // 1000
-        if tick <= self._tick:
-            tick = self._tick + 1
-        self._tick = tick
+        count = self._count + 1
+        if now_us != self._time_us or count == len(_COUNTS):
+            count = self._begin(now_us)
+        self._count = count
+        if not self._tails:
+            self._tails = _tails()
+        return self._head + _COUNTS[count] + self._tails.pop()
+
+    def _begin(self, now_us: int) -> int:
+        """Return the first count for another time or millisecond: its fraction, unless an id before went that far."""
+        self._time_us = now_us
+        tick = max((now_us << 12) // 1000, (self._millis << 12) + self._count + 1)
         if tick >> 12 != self._millis:
             self._millis = tick >> 12
             text = f"{self._millis:012x}"
             self._head = f"{text[:8]}-{text[8:]}-7"
-        if not self._tails:
-            self._tails = _tails()
-        return self._head + _COUNTS[tick & 0xFFF] + self._tails.pop()
+        return tick & 0xFFF
 
 
 def _tails() -> list[str]:

@@ -88,7 +88,7 @@ class PendingView(Struct):
     failure: FailureView | None
 
 
-_WORDS = {kind: kind.value for kind in OutcomeKind}  # looked up faster than asked of the kind
+_SUCCEEDED = OutcomeKind.SUCCEEDED  # looking a member up in an enum costs more than a global
 _TITLES = {
     OutcomeKind.REJECTED: (422, "The Command was rejected; the events say why."),
     OutcomeKind.CONFLICT: (412, "The instance was not at the expected version."),
@@ -109,11 +109,12 @@ class Views:
         """Return an outcome as it is looked up: never a problem."""
         turn = outcome.turn
         if turn is not None:
-            return OutcomeView(turn.command.id, _WORDS[outcome.kind], turn.version, self.events(turn), outcome.duplicate)
+            version = turn.before + len(turn.events)
+            return OutcomeView(turn.command.id, outcome.kind, version, self.events(turn), outcome.duplicate)
         pending = _pending_of(outcome)
         return OutcomeView(
             pending.command.id,
-            _WORDS[outcome.kind],
+            outcome.kind,
             None,
             [],
             outcome.duplicate,
@@ -125,7 +126,7 @@ class Views:
     def answer(self, outcome: Outcome) -> tuple[int, OutcomeView | RefusalView]:
         """Return status and body of the answer to whoever sent the Command."""
         kind = outcome.kind
-        if kind is OutcomeKind.SUCCEEDED:
+        if kind is _SUCCEEDED:
             return 200, self.outcome(outcome)
         title = _TITLES.get(kind)
         if title is None:
@@ -139,8 +140,8 @@ class Views:
 
     def events(self, turn: Turn) -> list[EventView]:
         """Return the events of a turn, as an outcome holds them."""
-        key = turn.command.key
-        prefix = f"{key.namespace}/{key.entity}/{key.id}/"
+        namespace, entity, instance_id = turn.command.key
+        prefix = f"{namespace}/{entity}/{instance_id}/"
         time = self._time(turn.time_us)
         version = turn.before
         views = []

@@ -18,7 +18,8 @@ from evento.api.problems import problem
 from evento.errors import EventoError, UnsupportedEncoding
 from evento.model.command import Command, Outcome
 
-CHUNKS_UNDER_WAY_MAX = 8
+# As many as keep functions and journal busy while answers are written; a stream holds some 20 MiB at most.
+CHUNKS_UNDER_WAY_MAX = 16
 NDJSON = b"application/x-ndjson"
 _NDJSON_TYPES = frozenset((NDJSON, b"application/ndjson", b"application/jsonl", b"application/json", b""))
 

@@ -4,8 +4,7 @@ An event must be declared by its Command (design §3.9), every payload be canoni
 be within the limits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 from evento.errors import FunctionUnavailable, PayloadRefused
 from evento.functions.base import FunctionEvent, InstanceReply
@@ -16,18 +15,8 @@ from evento.model.resources import CommandSpec, EntitySpec
 from evento.registry.catalog import Catalog
 
 _INVALID = "invalid-function-result"
-Declared = Mapping[str, tuple[int, bool]]
-Checked = bytes | PayloadRefused
-Verdicts = Mapping[str, Iterator[Checked]]
-
-
-class Answered(NamedTuple):
-    """A reply to one leg, with the state and the events in it as they were found."""
-
-    reply: InstanceReply
-    revision: str
-    state: Checked | None
-    verdicts: Verdicts
+Canonical = Callable[[bytes], bytes]
+Declared = Mapping[str, tuple[int, bool]]  # by event: its schema, and whether it is a rejection
 
 
 class Checker:
@@ -36,89 +25,28 @@ class Checker:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._declared: dict[tuple[str, str, str], Declared] = {}
+        self._canonical: dict[tuple[str, str], Mapping[str, Canonical]] = {}
 
     def absorb(
         self, entity: EntitySpec, legs: Sequence[tuple[Progress, Leg]], replies: Sequence[InstanceReply], revision: str
     ) -> None:
-        """Check the replies to one call, one per leg, and let each run absorb its own. All legs are of one operation."""
-        events = self._event_verdicts(entity, replies)
-        states = self._state_verdicts(entity, replies)
+        """Check the replies to one call, one per leg, and let each run absorb its own. All legs are of one Entity."""
+        canonical_state = self._catalog.schema(entity.schema_id).canonical
+        canonical = self._canonical.get((entity.namespace, entity.name)) or self._canonical_events(entity)
+        declared = {name: self._declared_by(entity, command) for name, command in entity.commands.items()}
         for (progress, leg), reply in zip(legs, replies, strict=True):
-            state = next(states) if reply.state is not None else None
-            if leg.events:
-                _absorb_apply(progress, leg, reply, revision, state)
-            else:
-                answered = Answered(reply, revision, state, events)
-                self._absorb_handled(progress, leg, answered)
-
-    def _absorb_handled(self, progress: Progress, leg: Leg, answered: Answered) -> None:
-        reply, revision, state, verdicts = answered
-        results: list[tuple[Event, ...]] = []
-        commands, works, index = progress.entity.commands, progress.works, leg.start
-        for raw in reply.results:
-            command = commands[works[index].command.type]
-            events = self._events(progress.entity, command, raw, verdicts)
-            if isinstance(events, str):
-                self._skip(reply.results[index - leg.start + 1 :], verdicts)
-                progress.spoil(leg, index, Failure(_INVALID, events, leg.function))
-                return
-            results.append(events)
-            index += 1
-        if not isinstance(state, PayloadRefused):
-            progress.absorb(leg, Answer(results, state, revision, reply.failure, _counted(reply)))
-        elif leg.end - leg.start == 1:
-            progress.absorb(leg, Answer((), None, revision, _state_failure(state, leg.function)))
-        else:
-            progress.absorb(leg, Answer((), None, revision, alone=True))
-
-    def _events(
-        self, entity: EntitySpec, command: CommandSpec, raw: Sequence[FunctionEvent], verdicts: Verdicts
-    ) -> tuple[Event, ...] | str:
-        """Return the events of one Command, or why they are refused."""
-        declared = self._declared_by(entity, command)
-        problem = ""
-        if not 0 < len(raw) <= EVENTS_PER_COMMAND_MAX:
-            problem = f"{command.name} ended in {len(raw)} events; it must be 1 to {EVENTS_PER_COMMAND_MAX}"
-        events = []
-        for item in raw:
-            payload = next(verdicts[item.type]) if item.type in verdicts else b""
-            known = declared.get(item.type)
-            if known is None:
-                names = ", ".join(sorted(declared))
-                problem = problem or f"{command.name} ended in {item.type[:80]!r}, which it does not declare; it declares {names}"
-            elif isinstance(payload, PayloadRefused):
-                problem = problem or f"event {item.type}: {payload.message}"
-            elif len(payload) > EVENT_BYTES_MAX:
-                problem = problem or f"event {item.type} has {len(payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
-            else:
-                events.append(Event(item.type, known[0], payload, known[1]))
-        return problem or tuple(events)
-
-    def _skip(self, results: Sequence[Sequence[FunctionEvent]], verdicts: Verdicts) -> None:
-        """Leave out the verdicts on events that stand behind a refused one: they are not believed either."""
-        for result in results:
-            for event in result:
-                if event.type in verdicts:
-                    next(verdicts[event.type])
-
-    def _event_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> dict[str, Iterator[Checked]]:
-        payloads: dict[str, list[bytes]] = {}
-        for reply in replies:
-            for result in reply.results:
-                for event in result:
-                    if event.type in payloads:
-                        payloads[event.type].append(event.payload)
-                    else:
-                        payloads[event.type] = [event.payload]
-        return {
-            name: iter(self._catalog.schema(entity.events[name].schema_id).canonical_many(found))
-            for name, found in payloads.items()
-            if name in entity.events
-        }
-
-    def _state_verdicts(self, entity: EntitySpec, replies: Sequence[InstanceReply]) -> Iterator[Checked]:
-        states = [reply.state for reply in replies if reply.state is not None]
-        return map(_bounded, self._catalog.schema(entity.schema_id).canonical_many(states))
+            results = [] if leg.events else _checked_results(progress, leg, reply, (declared, canonical))
+            if results is None:
+                continue
+            try:
+                state = None if reply.state is None else _checked_state(reply.state, canonical_state)
+            except PayloadRefused as refused:
+                progress.absorb(leg, _without_state(leg, refused, revision))
+                continue
+            failure = reply.failure
+            # What the function was not asked, it did not fail at: that is no attempt.
+            counted = failure is None or failure.code != FunctionUnavailable.code
+            progress.absorb(leg, Answer(results, state, revision, failure, counted))
 
     def _declared_by(self, entity: EntitySpec, command: CommandSpec) -> Declared:
         place = (entity.namespace, entity.name, command.name)
@@ -128,24 +56,62 @@ class Checker:
             declared = self._declared[place] = {name: (entity.events[name].schema_id, rejection) for name, rejection in names}
         return declared
 
-
-def _absorb_apply(progress: Progress, leg: Leg, reply: InstanceReply, revision: str, state: Checked | None) -> None:
-    if isinstance(state, PayloadRefused):
-        progress.absorb(leg, Answer((), None, revision, _state_failure(state, leg.function)))
-    else:
-        progress.absorb(leg, Answer((), state, revision, reply.failure, _counted(reply)))
+    def _canonical_events(self, entity: EntitySpec) -> Mapping[str, Canonical]:
+        canonical = {name: self._catalog.schema(event.schema_id).canonical for name, event in entity.events.items()}
+        self._canonical[entity.namespace, entity.name] = canonical
+        return canonical
 
 
-def _bounded(state: Checked) -> Checked:
-    if isinstance(state, bytes) and len(state) > STATE_BYTES_MAX:
-        return PayloadRefused(f"the state has {len(state)} bytes; at most {STATE_BYTES_MAX} are allowed")
-    return state
+def _checked_results(
+    progress: Progress, leg: Leg, reply: InstanceReply, allowed: tuple[Mapping[str, Declared], Mapping[str, Canonical]]
+) -> list[tuple[Event, ...]] | None:
+    """Return the events of each Command of a leg; None if one of them is refused, and then its run knows."""
+    declared, canonical = allowed
+    results, works, index = [], progress.works, leg.start
+    for raw in reply.results:
+        name = works[index].command.type
+        events = _checked_events(name, raw, declared[name], canonical)
+        if isinstance(events, str):
+            progress.spoil(leg, index, Failure(_INVALID, events, leg.function))
+            return None
+        results.append(events)
+        index += 1
+    return results
 
 
-def _counted(reply: InstanceReply) -> bool:
-    """Tell whether a reply's failure is an attempt: what the function was not asked, it did not fail at."""
-    return reply.failure is None or reply.failure.code != FunctionUnavailable.code
+def _checked_events(
+    command: str, raw: Sequence[FunctionEvent], declared: Declared, canonical: Mapping[str, Canonical]
+) -> tuple[Event, ...] | str:
+    """Return the events of one Command, or why they are refused."""
+    if not 0 < len(raw) <= EVENTS_PER_COMMAND_MAX:
+        return f"{command} ended in {len(raw)} events; it must be 1 to {EVENTS_PER_COMMAND_MAX}"
+    events = []
+    for item in raw:
+        name = item.type
+        known = declared.get(name)
+        if known is None:
+            names = ", ".join(sorted(declared))
+            return f"{command} ended in {name[:80]!r}, which it does not declare; it declares {names}"
+        try:
+            payload = canonical[name](item.payload)
+        except PayloadRefused as refused:
+            return f"event {name}: {refused.message}"
+        if len(payload) > EVENT_BYTES_MAX:
+            return f"event {name} has {len(payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
+        events.append(Event(name, known[0], payload, known[1]))
+    return tuple(events)
 
 
-def _state_failure(problem: PayloadRefused, function: str) -> Failure:
-    return Failure(_INVALID, f"state: {problem.message}", function)
+def _checked_state(state: bytes, canonical: Canonical) -> bytes:
+    """Return a state's canonical encoding. Raises PayloadRefused."""
+    payload = canonical(state)
+    if len(payload) > STATE_BYTES_MAX:
+        raise PayloadRefused(f"the state has {len(payload)} bytes; at most {STATE_BYTES_MAX} are allowed")
+    return payload
+
+
+def _without_state(leg: Leg, refused: PayloadRefused, revision: str) -> Answer:
+    """Return the answer in place of one with a refused state: of several Commands, nobody knows yet which one is to blame."""
+    if leg.end - leg.start > 1:
+        return Answer((), None, revision, alone=True)
+    return Answer((), None, revision, Failure(_INVALID, f"state: {refused.message}", leg.function))

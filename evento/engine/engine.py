@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from evento.clock import Clock
@@ -17,7 +17,7 @@ from evento.engine.ticket import Answer, Ticket, Waiter
 from evento.engine.unfinished import Limits, shared
 from evento.engine.waiting import Patience, Waiting
 from evento.engine.worker import Worker
-from evento.errors import EventoError, JournalRewind, NotReady, VersionConflict
+from evento.errors import EventoError, JournalRewind, NotReady, Overloaded, VersionConflict
 from evento.journal.base import Journal, Partition
 from evento.model.command import Command, Outcome, OutcomeKind, Pending, State
 from evento.model.keys import EntityKey
@@ -205,8 +205,11 @@ class Engine:
             for place, command in enumerate(commands):
                 try:
                     worker = self._worker(command.key)
-                    await worker.wait_room()
-                    accepted.append((worker, worker.accept(command, waiter, place, eager=True)))
+                    try:
+                        ticket = worker.accept(command, waiter, place, eager=True)
+                    except Overloaded:
+                        ticket = await _accept_when_room(worker, command, waiter, place)
+                    accepted.append((worker, ticket))
                 except EventoError as error:
                     waiter.tell(place, error)
         timer = asyncio.get_running_loop().call_later(wait_s, _hurry_all, accepted, waiter)
@@ -291,6 +294,13 @@ class _Many:
 
 _UNANSWERED = NotReady()
 _CONFLICT = OutcomeKind.CONFLICT
+
+
+async def _accept_when_room(worker: Worker, command: Command, waiter: Waiter, place: int) -> Ticket:
+    while True:
+        await worker.wait_room()
+        with suppress(Overloaded):  # those who do not wait may have been quicker
+            return worker.accept(command, waiter, place, eager=True)
 
 
 def _hurry_all(accepted: Sequence[tuple[Worker, Ticket]], waiter: Waiter) -> None:

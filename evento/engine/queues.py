@@ -39,7 +39,7 @@ class Instance:
     `state` may be ahead of what is durable: as long as `commits` are under way it must not be dropped, and nobody is told of it.
     """
 
-    __slots__ = ("busy", "commits", "key", "lane", "lane_type", "listed", "loose", "queue", "state", "timer", "weight")
+    __slots__ = ("busy", "commits", "key", "listed", "loose", "queue", "state", "timer", "weight")
 
     def __init__(self, key: EntityKey) -> None:
         self.key = key
@@ -51,8 +51,6 @@ class Instance:
         self.loose = False  # a Command in its queue may be stored though one ahead of it is not
         self.commits = 0
         self.timer: Callable[[], None] | None = None  # set while its queue must wait; cancels the waiting
-        self.lane: deque[Instance] | None = None  # where it stood last, with a Command of this type that had not failed
-        self.lane_type = ""
 
     @property
     def idle(self) -> bool:
@@ -69,6 +67,7 @@ class Queues:
         self._cached_bytes = cached_bytes
         self._instances: OrderedDict[EntityKey, Instance] = OrderedDict()
         self._ready: dict[Lane, deque[Instance]] = {}
+        self._usual: dict[tuple[str, str, str], deque[Instance]] = {}  # where Commands of a type stand that did not fail before
         self._handlers: Callable[[Ticket], str] = _no_handler
         self._bytes = 0
 
@@ -86,8 +85,7 @@ class Queues:
     def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
         """Put instances into the lanes of these functions from now on."""
         self._handlers = handlers
-        for instance in self._instances.values():
-            instance.lane = None
+        self._usual.clear()
 
     def instance(self, key: EntityKey) -> Instance:
         """Return the instance, new and empty if it is not in memory."""
@@ -103,9 +101,11 @@ class Queues:
     # ------------------------------------------------------------ queues
     def push(self, ticket: Ticket) -> Instance:
         """Put a ticket at the end of its instance's queue."""
-        instance = self.instance(ticket.command.key)
+        key = ticket.command.key
+        instance = self._instances.get(key) or self.instance(key)
         instance.queue.append(ticket)
-        self.offer(instance)
+        if not instance.listed:
+            self.offer(instance)
         return instance
 
     def offer(self, instance: Instance) -> None:
@@ -123,18 +123,19 @@ class Queues:
                 return
             head.due_us = None
         instance.listed = True
-        command_type = head.command.type
-        if instance.lane is not None and instance.lane_type is command_type and not head.attempts:
-            instance.lane.append(instance)
-        else:
-            lane = (instance.key.namespace, self._handlers(head), _suspicion(head))
-            ready = self._ready.get(lane)
-            if ready is None:
-                ready = self._ready[lane] = deque()
-            ready.append(instance)
-            if not head.attempts:
-                instance.lane, instance.lane_type = ready, command_type
+        namespace, entity, _ = instance.key
+        ready = self._usual.get((namespace, entity, head.command.type))
+        if ready is None or head.attempts:
+            ready = self._lane_of(head)
+        ready.append(instance)
         self._wake()
+
+    def _lane_of(self, head: Ticket) -> "deque[Instance]":
+        namespace, entity, _ = head.command.key
+        ready = self._ready.setdefault((namespace, self._handlers(head), _suspicion(head)), deque())
+        if not head.attempts:
+            self._usual[namespace, entity, head.command.type] = ready
+        return ready
 
     def block(self, instance: Instance, delay_s: float) -> None:
         """Let the instance's queue wait. The time is up when the timer says so, even if the wall clock was set back meanwhile."""
@@ -178,7 +179,9 @@ class Queues:
             if instance.busy or not queue:
                 continue
             instance.busy = True
-            count = _may_go(queue, min(len(queue), commands, of_one))
+            count = len(queue)
+            if count > 1:
+                count = _may_go(queue, min(count, commands, of_one))
             if count == len(queue):
                 instance.queue, tickets = [], queue
             else:
@@ -194,7 +197,8 @@ class Queues:
     # ------------------------------------------------------------ cache
     def keep(self, instance: Instance, state: State) -> None:
         """Keep the state as that of the instance now, the most recently used."""
-        weight = len(state.payload or b"") + _INSTANCE_BYTES
+        payload = state.payload
+        weight = _INSTANCE_BYTES if payload is None else len(payload) + _INSTANCE_BYTES
         self._bytes += weight - instance.weight
         instance.state, instance.weight = state, weight
         self._instances.move_to_end(instance.key)

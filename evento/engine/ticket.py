@@ -34,14 +34,20 @@ class Ticket(Work):
     again stand in `others`.
     """
 
-    checked = False  # the journal was asked whether this Command is finished already
-    to_store = False  # about to be put among the pending
-    storing = False  # on its way into the journal's pending table
-    settled = False  # its turn is over and on its way into the journal, or there already
-    not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
-    in_inbox = False  # counts against the bound on what is in memory alone
-    others: list[tuple[Waiter, int, bool]] | None = None
-    origins: tuple[Origin, ...] = ()  # the records that it came by, if it did not come through the platform
+    __slots__ = (
+        "bytes",
+        "checked",
+        "eager",
+        "in_inbox",
+        "not_before_s",
+        "origins",
+        "others",
+        "place",
+        "settled",
+        "storing",
+        "to_store",
+        "waiter",
+    )
 
     def __init__(self, command: Command, number: int, waiter: Waiter | None = None, place: int = 0, eager: bool = False) -> None:
         self.command = command
@@ -49,16 +55,24 @@ class Ticket(Work):
         self.waiter = waiter
         self.place = place
         self.eager = eager
+        self.bytes = len(command.payload) + _TICKET_BYTES  # roughly what it costs in memory
+        # A Work's own are set here, too: calling its constructor would cost as much as all of them.
+        self.stored = self.parked = False
+        self.checked = False  # the journal was asked whether this Command is finished already
+        self.to_store = False  # about to be put among the pending
+        self.storing = False  # on its way into the journal's pending table
+        self.settled = False  # its turn is over and on its way into the journal, or there already
+        self.in_inbox = False  # counts against the bound on what is in memory alone
+        self.attempts = 0
+        self.not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
+        self.due_us = self.failure = None
+        self.others: list[tuple[Waiter, int, bool]] | None = None
+        self.origins: tuple[Origin, ...] = ()  # the records that it came by, if it did not come through the platform
 
     def mark_kept(self) -> None:
         """Tell where it came from that the commit made next has it, finished or among the pending."""
         for origin in self.origins:
             origin.done = True
-
-    @property
-    def bytes(self) -> int:
-        """Return roughly what this ticket costs in memory."""
-        return len(self.command.payload) + _TICKET_BYTES
 
     @property
     def durable(self) -> bool:

@@ -193,7 +193,7 @@ class Execution:
 
     def _believe(self, caller: Caller, operation: Operation, legs: Legs, reply: Reply) -> None:
         revision = reply.revision or caller.revision
-        if operation is not Operation.HANDLE and any(run.version and run.revision != revision for run, _ in legs):
+        if operation is not _HANDLE and not {run.revision for run, _ in legs if run.version} <= {revision}:
             # The function was replaced while it worked: states folded by the old apply must not be continued by the new one.
             failure = Failure(_REVISION_CHANGED, f"the function is now at revision {revision}", caller.name)
             for run, leg in legs:
@@ -205,10 +205,10 @@ class Execution:
         if leg.events:
             command = run.works[run.done].command
             return [Item(event.type, event.payload, run.now_us, command.id, command.context) for event in leg.events]
-        commands, works = run.entity.commands, run.works
+        commands = run.entity.commands
         items = []
-        for index in range(leg.start, leg.end):
-            command = works[index].command
+        for work in run.works[leg.start : leg.end]:
+            command = work.command
             payload, current = command.payload, commands[command.type].schema_id
             if command.schema_id != current:
                 payload = self._catalog.resolver(command.schema_id, current)(payload)

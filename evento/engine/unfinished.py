@@ -68,10 +68,12 @@ class Unfinished:
 
     def remove(self, ticket: Ticket) -> bool:
         """Forget a Command that has ended; False if it had ended before."""
-        place = (ticket.command.key, ticket.command.id)
-        if self._tickets.get(place) is not ticket:
+        name = (ticket.command.key, ticket.command.id)
+        found = self._tickets.pop(name, None)
+        if found is not ticket:
+            if found is not None:
+                self._tickets[name] = found  # sent again since
             return False
-        del self._tickets[place]
         self.leave_inbox(ticket)
         return True
 

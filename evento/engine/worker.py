@@ -339,13 +339,14 @@ class Worker:
                 self._queues.offer(instance)
                 continue
             run = next(in_order)  # there is one for each instance that has tickets, in the same order
-            for index in range(run.done):
-                tickets[index].settled = True
-                if tickets[index].origins:
-                    tickets[index].mark_kept()
+            for ticket in tickets if run.failure is None else tickets[: run.done]:
+                ticket.settled = True
+                if ticket.origins:
+                    ticket.mark_kept()
             self._queues.keep(instance, run.state_after())
             if run.failure is None:
-                self._queues.offer(instance)
+                if instance.queue:
+                    self._queues.offer(instance)
                 continue
             instance.queue[:0] = tickets[run.done :]
             if run.counted:
@@ -373,9 +374,7 @@ class Worker:
 
     def _tell(self, runs: Sequence[Progress], settled: Settled) -> None:
         for run in runs:
-            works = run.works
-            for index, turn in enumerate(run.turns):
-                work = works[index]
+            for work, turn in zip(run.works, run.turns, strict=False):
                 if isinstance(work, Ticket):
                     self._finish(work, Outcome(turn.kind, turn))
         for run in settled.failed:

@@ -64,9 +64,10 @@ def decode_reply(operation: Operation, calls: Sequence[InstanceCall], body: byte
         raise _invalid(str(error)) from error
     if len(columns["revision"]) > _REVISION_CHARS_MAX:
         raise _invalid(f"`revision` has more than {_REVISION_CHARS_MAX} characters")
-    done = _checked_done(calls, columns["done"])
+    sizes = [len(call.items) for call in calls]
+    done = _checked_done(sizes, columns["done"])
     states = _states(operation, done, columns["states"])
-    failures = _failures(calls, done, columns["failures"], function)
+    failures = _failures(sizes, done, columns["failures"], function)
     results = _empty_results(columns, done) if operation is Operation.APPLY else _results(columns, done)
     return Reply(columns["revision"], _instances(done, states, results, failures))
 
@@ -75,12 +76,14 @@ def _invalid(what: str) -> InvalidFunctionResult:
     return InvalidFunctionResult(f"the function's reply is not valid: {what}")
 
 
-def _checked_done(calls: Sequence[InstanceCall], done: list[int]) -> list[int]:
-    if len(done) != len(calls):
-        raise _invalid(f"`done` has {len(done)} elements for {len(calls)} instances")
-    for index, (finished, call) in enumerate(zip(done, calls, strict=True)):
-        if not 0 <= finished <= len(call.items):
-            raise _invalid(f"`done[{index}]` is {finished}; the instance has {len(call.items)} items")
+def _checked_done(sizes: list[int], done: list[int]) -> list[int]:
+    if done == sizes:  # nearly always: everything is finished
+        return done
+    if len(done) != len(sizes):
+        raise _invalid(f"`done` has {len(done)} elements for {len(sizes)} instances")
+    for index, (finished, size) in enumerate(zip(done, sizes, strict=True)):
+        if not 0 <= finished <= size:
+            raise _invalid(f"`done[{index}]` is {finished}; the instance has {size} items")
     return done
 
 
@@ -91,24 +94,24 @@ def _states(operation: Operation, done: list[int], states: list[bytes]) -> Seque
         return [None] * len(done)
     if len(states) != len(done):
         raise _invalid(f"`states` has {len(states)} elements for {len(done)} instances")
+    if 0 not in done:
+        return states
     return [state if finished else None for state, finished in zip(states, done, strict=True)]
 
 
-def _failures(
-    calls: Sequence[InstanceCall], done: list[int], columns: Sequence[dict[str, Any]], function: str
-) -> dict[int, Failure]:
+def _failures(sizes: list[int], done: list[int], columns: Sequence[dict[str, Any]], function: str) -> dict[int, Failure]:
     """Return the failures by instance: there is exactly one for each instance that has an unfinished item."""
     failures: dict[int, Failure] = {}
     for failure in columns:
         index = failure["instance"]
-        if not 0 <= index < len(calls):
-            raise _invalid(f"`failures` names instance {index} of {len(calls)}")
-        if index in failures or done[index] == len(calls[index].items):
+        if not 0 <= index < len(sizes):
+            raise _invalid(f"`failures` names instance {index} of {len(sizes)}")
+        if index in failures or done[index] == sizes[index]:
             raise _invalid(f"`failures` names instance {index} {'twice' if index in failures else 'although it is finished'}")
         code, message = failure["code"][:_FAILURE_CODE_CHARS_MAX], failure["message"][:_FAILURE_MESSAGE_CHARS_MAX]
         # Only the platform knows that a function was not asked; a function that answers cannot say so.
         failures[index] = Failure("handler-failed" if code == FunctionUnavailable.code else code, message, function)
-    unfinished = [index for index, call in enumerate(calls) if done[index] < len(call.items)]
+    unfinished = [] if done == sizes else [index for index, size in enumerate(sizes) if done[index] < size]
     if len(unfinished) != len(failures):
         missing = next(index for index in unfinished if index not in failures)
         raise _invalid(f"instance {missing} is not finished, and `failures` does not say why")
@@ -154,7 +157,9 @@ def _spans(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _instances(
     done: list[int], states: Sequence[bytes | None], results: list[Sequence[FunctionEvent]], failures: dict[int, Failure]
 ) -> list[InstanceReply]:
-    replies = [InstanceReply(results[start:end], state) for (start, end), state in zip(_spans(done), states, strict=True)]
+    one_each = len(results) == len(done) == done.count(1)
+    parts = [[result] for result in results] if one_each else [results[start:end] for start, end in _spans(done)]
+    replies = list(map(InstanceReply, parts, states))
     for index, failure in failures.items():
         replies[index] = InstanceReply(replies[index].results, replies[index].state, failure)
     return replies

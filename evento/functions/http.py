@@ -106,10 +106,9 @@ class HttpFunction:
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._work_head, more, len(body), body)
         response = await self._exchange(request, response_bytes_max(operation, calls), self._function.timeout_s)
         reply = decode_reply(operation, calls, _checked_body(response), self._function.name)
-        if not reply.revision:
-            return Reply(self._revision, reply.instances)
-        self._revision = reply.revision
-        return reply
+        if reply.revision and reply.revision != self._revision:
+            self._revision = reply.revision
+        return Reply(self._revision, reply.instances)  # one text for all replies: it is compared for every instance
 
     async def healthy(self, within_s: float) -> bool:
         """Return whether the function answers its health endpoint, on a connection of its own, within `within_s` seconds."""

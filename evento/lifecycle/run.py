@@ -23,16 +23,15 @@ class Work:
     `number` is its place in the partition's order of acceptance; `stored` tells whether the journal has it among the pending.
     """
 
-    # Most works never change these: as defaults of the class they cost nothing per work.
-    stored = False
-    attempts = 0
-    due_us: int | None = None
-    parked = False
-    failure: Failure | None = None
+    __slots__ = ("attempts", "command", "due_us", "failure", "number", "parked", "stored")
 
     def __init__(self, command: Command, number: int) -> None:
         self.command = command
         self.number = number
+        self.stored = self.parked = False
+        self.attempts = 0
+        self.due_us: int | None = None
+        self.failure: Failure | None = None
 
 
 class Leg(Struct, frozen=True, gc=False):
@@ -67,13 +66,24 @@ class Answer(Struct, frozen=True, gc=False):
 class Progress:
     """How far one instance's run has come."""
 
-    done = 0  # works finished, from the first
-    failure: Failure | None = None  # why the work at `done` failed, which ends the run
-    counted = True
-    alone = False
-    decided: tuple[tuple[Event, ...], str] | None = None  # handled, not applied yet; and by which revision
-    _after: State | None = None
-    doom: tuple[int, Failure] | None = None  # (index, why): known to fail, but what stands before it must be redone
+    __slots__ = (
+        "_after",
+        "alone",
+        "before",
+        "counted",
+        "decided",
+        "done",
+        "doom",
+        "entity",
+        "failure",
+        "key",
+        "now_us",
+        "revision",
+        "state",
+        "turns",
+        "version",
+        "works",
+    )
 
     def __init__(self, key: EntityKey, entity: EntitySpec, state: State, works: Sequence[Work], now_us: int) -> None:
         self.key = key
@@ -85,6 +95,13 @@ class Progress:
         self.works = works
         self.now_us = now_us
         self.turns: list[Turn] = []
+        self.done = 0  # works finished, from the first
+        self.failure: Failure | None = None  # why the work at `done` failed, which ends the run
+        self.counted = True
+        self.alone = False
+        self.decided: tuple[tuple[Event, ...], str] | None = None  # handled, not applied yet; and by which revision
+        self.doom: tuple[int, Failure] | None = None  # (index, why): known to fail, but what stands before it must be redone
+        self._after: State | None = None
 
     @property
     def ended(self) -> bool:

@@ -25,7 +25,12 @@ _MEMORY_BYTES_MIN = 16 * _UNITS["Mi"]  # below that no container starts
 _MEMORY_BYTES_MAX = 1024 * _UNITS["Gi"]
 _NAMES_MAX = 256
 ONE_OF = ("command", "url", "image")
-STANDS_WITH = {"directory": "command", "files": "command", "scale": "image", "resources": "image"}  # only with that one of the three
+STANDS_WITH = {
+    "directory": "command",
+    "files": "command",
+    "scale": "image",
+    "resources": "image",
+}  # only with that one of the three
 
 
 def duration_s(text: object) -> float:

@@ -20,7 +20,7 @@ READER_CACHE_KIB = 8 * 1024
 CHECKPOINT_PAGES = 2000  # of the WAL; 8 MiB
 QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento verify` only
 SqlValue = int | float | str | bytes | None
-CHUNK_ROWS = (512, 128, 32, 8, 1)
+CHUNK_ROWS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # after each statement the writer waits for the interpreter's lock
 CACHED_SQL_BYTES_MAX = 16384  # a longer statement would be prepared anew each time
 
 
