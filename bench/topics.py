@@ -1,4 +1,4 @@
-"""What the benchmark puts on topics and reads there: Commands for each contestant, and how far each has come, as the cluster says."""
+"""What the benchmark puts on topics and reads there: Commands for each contestant, and how far each has come."""
 
 import io
 import itertools

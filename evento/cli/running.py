@@ -1,7 +1,7 @@
 """`evento dev`, `evento serve` and `evento verify`: a platform in this process, or the audit of one."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,7 +77,7 @@ def verify(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def settings_of(defaults: Mapping[str, str] | None = None, **given: str | int | None) -> "Settings":
+def settings_of(defaults: Mapping[str, str] | None = None, **given: Any) -> "Settings":
     """Return the settings: what was given on the command line over the rest; what is wrong with them ends the program."""
     from evento.errors import SettingsError
     from evento.settings import read_settings

@@ -154,8 +154,8 @@ def test_the_requirements_lock_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     wanted = [*project["project"]["dependencies"], *extras["server"]]
-    more = [*extras["kafka"], *extras["signed"], *extras["otlp"], *project["dependency-groups"]["dev"]]
-    for file, more in {"server.txt": [], "kafka.txt": extras["kafka"], "dev.txt": more}.items():
+    all_of_them = [*extras["kafka"], *extras["signed"], *extras["otlp"], *project["dependency-groups"]["dev"]]
+    for file, more in {"server.txt": [], "kafka.txt": extras["kafka"], "dev.txt": all_of_them}.items():
         text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
         locked = set(re.findall(r"^([a-z0-9-]+)==", text, re.M))
         missing = {distribution(each) for each in (*wanted, *more)} - locked
