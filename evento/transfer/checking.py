@@ -29,20 +29,23 @@ class Export(Struct, frozen=True):
 
     folder: Path
     manifest: Manifest
+    catalog: Catalog
 
 
 async def check_export(folder: Path, *, progress: Progress = silent) -> Export:
     """Check a whole export. Raises TransferRefused with the first thing that is wrong."""
     manifest = await asyncio.to_thread(read_manifest, folder)
-    total, done = manifest.records, 0
-    async for records in stepped(_Check(folder, manifest).steps()):
+    check, done = _Check(folder, manifest), 0
+    async for records in stepped(check.steps()):
         done += records
-        progress("checking", done, total)
-    return Export(folder, manifest)
+        progress("checking", done, manifest.records)
+    return Export(folder, manifest, check.catalog)
 
 
 class _Check:
     """One pass through a folder. Blocking, in steps."""
+
+    catalog: Catalog
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
@@ -55,7 +58,8 @@ class _Check:
         contents = Contents()
         yield from self._each(self._manifest.file(CATALOGS), CATALOG, lambda record: self._catalog(record, contents))
         yield from self._each(self._manifest.file(SCHEMAS), SCHEMA, lambda record: self._schema(record, contents))
-        rules = Rules(self._whole(contents))
+        self.catalog = self._whole(contents)
+        rules = Rules(self.catalog)
         for entry in self._manifest.turns():
             yield from self._each(entry, TURN, lambda record: self._turn(record, rules), rules)
         yield from self._states_in_order(rules)

@@ -13,6 +13,7 @@ from evento.journal.base import Journal, Partition
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Conflict, Run, Transition
+from evento.registry.places import places_of
 from evento.transfer.checking import Export
 from evento.transfer.container import FileEntry, read_container
 from evento.transfer.kinds import CATALOG, PENDING, STATE, TURN, Kind
@@ -24,6 +25,7 @@ from evento.transfer.stepping import Progress, silent, stepped
 
 BATCH_RECORDS = 4_000
 BATCH_BYTES = 8 * 1024 * 1024  # of payloads; a batch is closed by the record that goes over it
+_NOT_EMPTY = "the journal is not empty: import into a new one; nothing was written"
 _UNFINISHED = "the import did not finish: begin again with an empty journal"
 
 
@@ -35,6 +37,9 @@ async def import_journal(
     Raises TransferRefused: the journal is not empty, and stays as it is; or what could not be checked before is wrong, and the
     journal is of no use, as after any JournalError.
     """
+    if await journal.read_catalogs():
+        raise TransferRefused(_NOT_EMPTY)
+    await journal.provide(places_of(export.catalog))
     async with owning_all(journal) as owned:
         await _refuse_unless_empty(journal, owned)
         async with writing:
@@ -47,11 +52,9 @@ async def import_journal(
 
 
 async def _refuse_unless_empty(journal: Journal, owned: Sequence[Partition]) -> None:
-    empty = not await journal.read_catalogs()
     for partition in owned:
-        empty = empty and not await journal.history.read_feed(partition.number, limit=1) and not await partition.read_pending()
-    if not empty:
-        raise TransferRefused("the journal is not empty: import into a new one; nothing was written")
+        if await journal.history.read_feed(partition.number, limit=1) or await partition.read_pending():
+            raise TransferRefused(_NOT_EMPTY)
 
 
 class _Import:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from zlib import crc32
 
-from evento.journal.base import CommandRef, EventsEntry, InstanceEntry, Journal, Partition, TurnEntry
+from evento.journal.base import CommandRef, EntityPlace, EventsEntry, InstanceEntry, Journal, Partition, TurnEntry
 from evento.journal.memory import MemoryJournal
 from evento.model.command import Command, Context, Event, Failure, OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
@@ -262,6 +262,13 @@ class ManyPartitions:
     async def check(self) -> Sequence[str]:
         return []
 
+    async def provide(self, entities: Sequence[EntityPlace]) -> None:
+        for part in self._parts:
+            await part.provide(entities)
+
+    async def read_owners(self) -> Mapping[int, str]:
+        return {}
+
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:
         return await self._parts[0].read_catalogs(after=after)
 
@@ -276,6 +283,8 @@ class _Numbered:
         self.read_turns = partition.read_turns
         self.read_pending = partition.read_pending
         self.append = partition.append
+        self.inputs = partition.inputs
+        self.wait_revoked = partition.wait_revoked
 
 
 class _ManyHistory:
