@@ -66,7 +66,7 @@ class Member:
     async def _run(self) -> None:
         journal = SharedJournal(self.shared, self.url)
         credentials = Credentials(self._secret, self.url, SystemClock())
-        async with run_node(journal, self._settings, name="shared", credentials=credentials) as node:
+        async with run_node(journal, self._settings, credentials=credentials) as node:
             self.node = node
             async with listening(create_app(node.platform(self._settings)), host="127.0.0.1", port=self.port, shutdown_s=1):
                 self._ready.set()

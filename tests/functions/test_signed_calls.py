@@ -66,7 +66,7 @@ def order() -> InstanceCall:
 async def play(url: str, key: SigningKey | None, *, off_s: int = 0) -> int:
     """Get ready and call, as a platform does; return how many Commands were done."""
     runtime = UrlRuntime(OtherClock(off_s), guard=Guard("loopback"), key=key)
-    async with Runtimes(runtime, runtime).serve(spec(url=url, start_s=5.0)) as client:
+    async with Runtimes(runtime, runtime, runtime).serve(spec(url=url, start_s=5.0)) as client:
         await client.ready()
         reply = await client.call(Operation.TURN, "puppet", "Puppet", [order()])
     return len(reply.instances[0].results)
@@ -112,7 +112,7 @@ async def test_a_refused_call_is_no_attempt_and_is_not_taken_apart(tmp_path: Pat
             writer.write(answer(b"the clock is wrong", "401 Unauthorized", "Content-Type: text/plain\r\n"))
 
     runtime = UrlRuntime(SystemClock(), key=key)
-    async with serving(tmp_path / "s", behave), Runtimes(runtime, runtime).serve(spec(url=f"unix:{tmp_path}/s")) as client:
+    async with serving(tmp_path / "s", behave), Runtimes(runtime, runtime, runtime).serve(spec(url=f"unix:{tmp_path}/s")) as client:
         with pytest.raises(FunctionUnavailable, match=r"it answered 401.*the clock is wrong"):
             await client.call(Operation.TURN, "test", "Counter", [one(instance=f"i{n}") for n in range(20)])
     assert calls == 1
