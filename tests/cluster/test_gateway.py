@@ -196,6 +196,14 @@ async def test_lists_have_what_all_nodes_have_page_by_page(cluster: Cluster) -> 
             assert sorted(await pages(cluster, member, "/v1/pending?", "pending", limit)) == sorted(NAMES)
 
 
+async def test_no_two_partitions_give_a_pending_command_the_same_number(cluster: Cluster) -> None:
+    for name in NAMES * 3:
+        await cluster.post(cluster.members[0], f"/v1/tests/Counter/{name}/Fail", {"reason": "no"}, prefer="respond-async")
+    for part, memory in enumerate(cluster.shared.parts):
+        numbers = list(memory.waiting)
+        assert numbers and {number % len(cluster.shared.parts) for number in numbers} == {part}
+
+
 async def pages(cluster: Cluster, member: Member, path: str, what: str, limit: int) -> list[object]:
     found: list[object] = []
     after: object = None
