@@ -56,4 +56,4 @@ def test_the_page_on_settings_has_each_with_its_default() -> None:
     page = (Path(__file__).parent.parent / "docs/reference/settings.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
     defaults = Settings()
-    assert rows == {name: str(getattr(defaults, name)) or '""' for name in Settings.__struct_fields__}
+    assert rows == {name: str(getattr(defaults, name)) or "none" for name in Settings.__struct_fields__}
