@@ -139,7 +139,8 @@ class _Source:
             case "bytes":
                 if node.logical:
                     minimal = "if (n if n >= 0 else ~n).bit_length() >> 3 != j - i - 1: raise ValueError"
-                    return [*_SIZE, 'n = number(b[i:j], "big", signed=True)', minimal, "i = j", *self.decimal(node, out)]
+                    read = ['n = number(b[i:j], "big", signed=True)', minimal, *self.decimal(node, out)]
+                    return [*_SIZE, *(read if self.render else self.short_decimal(node.logical.precision, read)), "i = j"]
                 return [*_SIZE, *self.if_rendered(f"{out} = base64(b[i:j], newline=False).decode()"), "i = j"]
 
     def integer(self, node: Primitive, out: str) -> list[str]:
@@ -174,6 +175,14 @@ class _Source:
         quick = f"{out} = str(n); {out} = {out}[:-{scale}] + '.' + {out}[-{scale}:]"
         slow = f"{out} = decimal_text(n, {scale})"
         return [*lines, *self.if_rendered(f"if n >= {one} or n <= -{one}:", "  " + quick, "else:", "  " + slow)]
+
+    def short_decimal(self, precision: int, otherwise: list[str]) -> list[str]:
+        """Return the check of a decimal in so few bytes that it is within its precision: then only the first two need a look."""
+        short = (10**precision).bit_length() // 8  # bytes, of which all values are
+        if not short:
+            return otherwise
+        padded = "if j - i > 1 and (b[i] == 0 and b[i + 1] < 128 or b[i] == 255 and b[i + 1] > 127): raise ValueError"
+        return [f"if 0 < j - i <= {short}:", *_indent([padded]), "else:", *_indent(otherwise)]
 
     def fixed(self, node: Fixed, out: str) -> list[str]:
         end = f"j = i + {node.size}"

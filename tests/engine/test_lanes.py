@@ -1,0 +1,66 @@
+"""Instances stand in the lane of the function that handles their head, and what failed before stands apart."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from evento.engine.queues import Lane, Queues, Suspicion
+from evento.engine.ticket import Ticket
+from evento.errors import FunctionTimeout
+from evento.model.command import Command, Failure
+from evento.model.keys import EntityKey
+
+ORDINARY: Lane = ("bank", "tellers", Suspicion.NONE)
+
+
+def queues(handler: str = "tellers") -> Queues:
+    made = Queues(lambda: None, cached_instances=100, cached_bytes=1_000_000)
+    made.use_handlers(lambda ticket: handler)
+    return made
+
+
+def ticket(number: int, account: str = "a", command: str = "Deposit") -> Ticket:
+    return Ticket(Command(str(number), EntityKey("bank", "Account", account), command, 1, b"", 0), number)
+
+
+def take(from_queues: Queues, lane: Lane = ORDINARY, *, commands: int = 100, of_one: int = 100) -> list[list[int]]:
+    return [[each.number for each in tickets] for _, tickets in from_queues.take(lane, commands=commands, of_one=of_one)]
+
+
+def push(onto: Queues, tickets: Iterable[Ticket]) -> None:
+    for each in tickets:
+        onto.push(each)
+
+
+def test_commands_of_all_types_of_one_function_go_together_in_the_order_of_acceptance() -> None:
+    waiting = queues()
+    push(waiting, [ticket(1), ticket(2, "b", "Withdraw"), ticket(3, "a", "Withdraw")])
+    assert waiting.lanes() == [ORDINARY]
+    assert take(waiting) == [[1, 3], [2]]
+
+
+@pytest.mark.parametrize(
+    ("commands", "of_one", "taken"), [(1, 9, [[1]]), (9, 2, [[1, 2], [4]]), (3, 9, [[1, 2, 3]]), (4, 9, [[1, 2, 3], [4]])]
+)
+def test_no_more_is_taken_than_asked_for(commands: int, of_one: int, taken: list[list[int]]) -> None:
+    waiting = queues()
+    push(waiting, [ticket(1), ticket(2), ticket(3), ticket(4, "b")])
+    assert take(waiting, commands=commands, of_one=of_one) == taken
+
+
+def test_what_comes_after_a_deployment_goes_to_the_new_function() -> None:
+    waiting = queues()
+    push(waiting, [ticket(1)])
+    take(waiting)
+    waiting.use_handlers(lambda each: "clerks")
+    push(waiting, [ticket(2, "b")])
+    assert waiting.lanes() == [("bank", "clerks", Suspicion.NONE)]
+
+
+def test_what_failed_before_stands_apart_and_the_next_of_its_type_does_not_follow_it() -> None:
+    waiting = queues()
+    failed = ticket(1)
+    failed.attempts, failed.failure = 1, Failure(FunctionTimeout.code, "slow")
+    push(waiting, [failed, ticket(2, "b")])
+    assert waiting.lanes() == [("bank", "tellers", Suspicion.SPOILED_A_CALL), ORDINARY]
+    assert take(waiting) == [[2]]
