@@ -21,7 +21,7 @@ _PREFIX = "EVENTO_"
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
-EngineUrl = Annotated[str, Meta(pattern=r"^(unix:///.+)?$", max_length=200)]
+EngineUrl = Annotated[str, Meta(pattern=r"^(auto|unix:///.+)$", max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -39,7 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_s: Seconds = 10.0
     wait_max_s: Seconds = 60.0
     shutdown_s: Seconds = 10.0
-    container_engine: EngineUrl = ""
+    container_engine: EngineUrl = "auto"
 
     @property
     def data_dir(self) -> Path:

@@ -95,7 +95,7 @@ async def test_a_plan_says_what_differs() -> None:
             "handle: teller → desk",
             "retry: first_s 0.1, factor 2, cap_s 30, attempts_max 0 → first_s 1, factor 2, cap_s 30, attempts_max 0",
         ),
-        "teller": ("image: bank:1 → bank:2", "env: TOKEN changed", "scale: None → least 0, most 3, idle_s 60"),
+        "teller": ("image: bank:1 → bank:2", "env: TOKEN changed", "scale: None → least 0, most 3, idle_s 60, concurrency 2"),
     }
 
 
