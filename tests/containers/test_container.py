@@ -220,6 +220,16 @@ async def test_what_was_deployed_runs_whatever_the_name_stands_for_today(engine:
                 await client.ready()
 
 
+async def test_an_image_named_by_its_digest_has_that_as_its_revision(engine: Engine, folder: Path, puppet: str) -> None:
+    name = engine.podman("inspect", "--format", "{{index .RepoDigests 0}}", puppet)
+    digest = name.partition("@")[2]
+    async with runtime(engine, folder) as containers:
+        assert digest.startswith("sha256:") and await containers.pin(contained(name)) == digest
+        async with containers.serve(contained(name, revision=digest)) as client:
+            await client.ready()
+            assert (await ask(client, "who"))["revision"] == client.revision == digest
+
+
 async def test_a_container_that_somebody_removed_is_replaced(engine: Engine, folder: Path, puppet: str) -> None:
     async with serving(engine, folder, contained(puppet)) as client:
         await client.ready()
@@ -240,6 +250,22 @@ async def test_a_function_that_ignores_sigterm_is_killed(
         stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 4.0
     assert mine(engine, folder) == []
+
+
+async def test_a_function_that_refuses_connections_is_found_by_its_health_and_replaced(
+    engine: Engine, folder: Path, puppet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evento.functions.supervised.HEALTH_EVERY_S", 0.3)
+    heard = Heard()
+    async with serving(engine, folder, contained(puppet), heard) as client:
+        await client.ready()
+        first = await do(client, "where")
+        await do(client, "refuse")
+        async with asyncio.timeout(20.0):
+            await heard.end.wait()
+        await client.ready()
+        assert await do(client, "where") != first
+    assert heard.causes == ["hung"]
 
 
 async def test_stopping_lets_calls_under_way_end(engine: Engine, folder: Path, puppet: str) -> None:
