@@ -30,13 +30,16 @@ class Service:
 
 
 @contextmanager
-def evento(data: Path) -> Iterator[Service]:
+def evento(data: Path, manifests: str | Path = BANK, env: dict[str, str] | None = None) -> Iterator[Service]:
     """Run the platform with the bank example deployed and the accounts opened, as a user would start it."""
     port, log = free_port(), data / "evento.log"
     base = f"http://127.0.0.1:{port}"
-    with running([EVENTO, "serve", "--data", data / "evento", "--port", str(port)], log, cwd=ROOT) as pid:
+    with running(
+        [EVENTO, "serve", "--data", data / "evento", "--port", str(port)], log, cwd=ROOT, env=os.environ | (env or {})
+    ) as pid:
         wait_until_ready(f"{base}/livez", log)
-        subprocess.run([EVENTO, "deploy", BANK, "--yes", "--url", base], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        deploy = [EVENTO, "deploy", manifests, "--yes", "--url", base]
+        subprocess.run(deploy, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         wait_until_ready(f"{base}/readyz", log)
         check = ["-state-url", f"{base}/v1/bank/Checking/{{id}}", "-verify", str(VERIFIED)]
         load(["setup", "-n", str(ACCOUNTS), "-url", f"{base}/v1/commands", *check])

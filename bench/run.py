@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import containers as contained
 import machine
 import peers
 import report
 from install import BENCH, CACHE, install
 
-SECTIONS = ("http", "stream", "rebuild", "memory")
+SECTIONS = ("http", "stream", "rebuild", "memory", "containers")
 SERVICES: dict[str, Callable[[Path], AbstractContextManager[peers.Service]]] = {
     "evento": peers.evento,
     "restate-python": partial(peers.restate, sdk="python"),
@@ -102,6 +103,27 @@ def memory(options: argparse.Namespace, seed: int) -> Iterator[Line]:
     yield from own_script("memory", options, ["--instances", "100000" if options.quick else "1000000"])
 
 
+def containers(options: argparse.Namespace, seed: int) -> Iterator[Line]:
+    """Measure functions in containers beside the same as a local process, in turn; and a cold start beside the engine alone."""
+    if "evento" not in options.peers:
+        return
+    run = ["-seed", str(seed), "-s", str(options.seconds)]
+    with contained.engine() as engine, folder() as made:
+        image = contained.bank_image(engine)
+        manifests = contained.manifests(made, image, "{min: 1}")
+        kinds = {"evento": {}, "evento-containers": {"manifests": manifests, "env": {"EVENTO_CONTAINER_ENGINE": engine.url}}}
+        for peer, kind in kinds.items():
+            with folder() as data, peers.evento(data, **kind) as service:
+                peers.load(["stream", *service.stream, "-s", str(WARM_S), "-seed", "99"])
+                with watched(data, service.pids) as seen:
+                    result = peers.load(["stream", *service.stream, *run])
+                yield line("containers stream", peer, result, seen)
+                with watched(data, service.pids) as seen:
+                    result = peers.load(["http", *service.http, *run, "-c", "128"])
+                yield line("containers http", peer, result, seen)
+    yield from own_script("containers", options, ["--rounds", "5" if options.quick else "15"])
+
+
 def own_script(case: str, options: argparse.Namespace, arguments: list[str]) -> Iterator[Line]:
     """Run bench/{case}.py, which looks inside the platform and prints one line of JSON."""
     if "evento" in options.peers:
@@ -161,7 +183,7 @@ def main() -> None:
     shutil.rmtree(CACHE / "data", ignore_errors=True)
     results = BENCH / "results" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl"
     results.parent.mkdir(exist_ok=True)
-    sections = {"http": http, "stream": stream, "rebuild": rebuild, "memory": memory}
+    sections = {"http": http, "stream": stream, "rebuild": rebuild, "memory": memory, "containers": containers}
     with folder() as data:
         lines: list[Line] = [{"machine": machine.describe(data), "seconds": options.seconds, "rounds": options.rounds}]
     with results.open("w") as file:

@@ -25,7 +25,7 @@ Secret = Annotated[str, Meta(pattern="^(.{16,})?$")]
 _RULES = {"cluster_secret": "must have 16 characters or more"}
 _HIDDEN = frozenset(("cluster_secret",))
 Journal = Annotated[str, Meta(pattern=r"^(sqlite$|kafka://)")]
-EngineUrl = Annotated[str, Meta(pattern=r"^(unix:///.+)?$", max_length=200)]
+EngineUrl = Annotated[str, Meta(pattern=r"^(auto|unix:///.+)$", max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -50,7 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     signing_key: str = ""
     function_addresses: str = "public private"
     function_ca: str = ""
-    container_engine: EngineUrl = ""
+    container_engine: EngineUrl = "auto"
 
     def __repr__(self) -> str:
         """Return what can be shown."""

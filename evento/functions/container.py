@@ -6,8 +6,8 @@ pinned by its digest when it is deployed; that digest is the function's revision
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,8 @@ class ContainerRuntime:
             if self._engine is None:
                 from evento.functions.engine_api import ContainerEngine  # ten megabytes that most platforms need not load
 
-                await asyncio.to_thread(self._belongings.take_name)
+                with _files_usable():
+                    await asyncio.to_thread(self._belongings.take_name)
                 engine = ContainerEngine(self._locate())
                 try:
                     left = await self._belongings.sweep(engine)
@@ -104,7 +105,8 @@ class ContainerRuntime:
         """Run a container of a function for the time of the context; give it with the path of its socket."""
         engine, number = await self.engine(), next(self._numbers)
         image = await image_of(engine, function)
-        folder = await asyncio.to_thread(self._belongings.make_folder, number)
+        with _files_usable():
+            folder = await asyncio.to_thread(self._belongings.make_folder, number)
         platform = self._belongings.platform
         name = f"evento-{platform}-{function.namespace}-{function.name}-{number}"
         memory_bytes = (function.resources or Resources()).memory_bytes
@@ -148,6 +150,15 @@ class _ContainerLauncher:
         output = Output(logging.getLogger(f"evento.function.{function.namespace}.{function.name}.{number}"))
         async with self._runtime.contain(function, output) as (container, socket):
             yield Launched(container, function, Address(socket=str(socket)), _ENDING_S)
+
+
+@contextmanager
+def _files_usable() -> Iterator[None]:
+    """Make a file that cannot be written a reason why the function is not available: the platform itself goes on."""
+    try:
+        yield
+    except OSError as error:
+        raise FunctionUnavailable(f"a container needs a folder for its socket: {error}") from error
 
 
 async def find_or_pull(engine: "ContainerEngine", reference: str) -> "Image":

@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 
 from evento.errors import FunctionUnavailable
 
+AUTO = "auto"
 _PODMAN = "/run/podman/podman.sock"
 _DOCKER = "/var/run/docker.sock"
 _UNIX = "unix://"
 
 
 def engine_url(setting: str, environ: Mapping[str, str], usable: Callable[[str], bool] | None = None) -> str:
-    """Return `unix:///path` of the engine: `setting`, or the first of the usual places where this user may use a socket.
+    """Return `unix:///path` of the engine: `setting`, or if that is AUTO the first usual place where this user may use a socket.
 
     Raises FunctionUnavailable that names the places, if it is at none of them.
     """
-    if setting:
+    if setting != AUTO:
         return setting
     usable = usable or is_usable_socket
     named, runtime = environ.get("DOCKER_HOST", ""), environ.get("XDG_RUNTIME_DIR", "")

@@ -139,10 +139,14 @@ def _stopped(number: int, frame: FrameType | None) -> None:
 
 
 def _unix_socket(path: str) -> socket.socket:
-    """Return a socket bound to `path`, for this user alone. One that a killed process left behind is replaced."""
+    """Return a socket bound to `path`, for this user and the owner of its folder. What a killed process left behind is replaced.
+
+    In a container the folder is the platform's, which is another user and keeps everybody else away from it.
+    """
     Path(path).unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+    shared = os.stat(os.path.dirname(path) or ".").st_uid != os.getuid()
+    before = os.umask(0o111 if shared else 0o177)
     try:
         listening.bind(path)
     finally:

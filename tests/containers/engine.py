@@ -35,8 +35,10 @@ class Engine:
         self.folder = folder
         self.url = f"unix://{folder}/podman.sock"
         memory = Path("/run") / f"evento-test-{hashlib.sha256(bytes(BUILD)).hexdigest()[:_DIGITS]}"  # forgotten at a reboot
-        self._podman = ["podman", "--root", str(BUILD / "storage"), "--runroot", str(memory / "run")]
-        self._podman += ["--tmpdir", str(memory / "tmp"), "--runtime", "runc", "--cgroup-manager", "cgroupfs"]
+        common = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        self._podman = [*common, *_storage("overlay", memory)]
+        if subprocess.run([*self._podman, "info"], capture_output=True, check=False).returncode:
+            self._podman = [*common, *_storage("vfs", memory)]  # an overlay cannot lie on another one
         self._log = folder / "service.log"
         self._service: subprocess.Popen[bytes] | None = None
 
@@ -138,6 +140,11 @@ class Engine:
         with (BUILD / "images.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _storage(driver: str, memory: Path) -> list[str]:
+    places = {"--root": BUILD / driver, "--runroot": memory / driver, "--tmpdir": memory / f"{driver}-tmp"}
+    return ["--storage-driver", driver, *(str(part) for place in places.items() for part in place)]
 
 
 def why_not() -> str:

@@ -1,5 +1,6 @@
 """A runtime on the tests' engine, and calls to the puppet in its containers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ class Heard(ReplicaObserver):
         self.ready = 0
         self.most = 0
         self.causes: list[str] = []
+        self.end = asyncio.Event()
 
     def replicas_changed(self, function: str, change: int) -> None:
         self.ready += change
@@ -29,6 +31,7 @@ class Heard(ReplicaObserver):
 
     def replica_ended(self, function: str, cause: str) -> None:
         self.causes.append(cause)
+        self.end.set()
 
 
 def contained(image: str, mode: str = "", **fields: Any) -> FunctionSpec:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import shutil
+import stat
 import sys
 import tempfile
 import textwrap
@@ -19,6 +20,7 @@ from evento.functions.container import ContainerRuntime
 from evento.functions.engine_place import engine_url
 from evento.functions.leftovers import Belongings
 from evento.model.resources import Resources
+from evento.testing.function_kit import check_function
 from tests.containers.engine import ROOT, Engine
 from tests.containers.running import Heard, ask, contained, do, runtime, serving
 
@@ -38,6 +40,11 @@ def folder() -> Iterator[Path]:
 def folders(folder: Path) -> list[Path]:
     """Return the folders of sockets in this folder."""
     return list(folder.glob("evento-*"))
+
+
+def sockets(folder: Path) -> list[Path]:
+    """Return the sockets of the containers of the platform in this folder."""
+    return list(folder.glob("evento-*/s/f.sock"))
 
 
 def mine(engine: Engine, folder: Path) -> list[str]:
@@ -150,21 +157,34 @@ async def test_a_function_that_blocks_is_killed_and_replaced(engine: Engine, fol
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"),
+    ("mode", "start_s", "reason"),
     [
-        ("exit", "exited with status 7; its last output: this will not do"),
-        ("mute", r"not ready within 1 s: no connection to unix:.*: No such file"),
-        ("refuse", r"not ready within 1 s: no connection to unix:.*: Connection refused"),
-        ("no-apply", "Entity test/Counter has no apply"),
+        ("exit", 10.0, "exited with status 7; its last output: this will not do"),
+        ("mute", 1.0, r"not ready within 1 s: no connection to unix:.*: No such file"),
+        ("refuse", 4.0, r"not ready within 4 s: no connection to unix:.*: Connection refused"),
+        ("no-apply", 10.0, "Entity test/Counter has no apply"),
     ],
 )
-async def test_a_function_that_never_gets_ready_says_why(engine: Engine, folder: Path, puppet: str, mode: str, reason: str) -> None:
+async def test_a_function_that_never_gets_ready_says_why(
+    engine: Engine, folder: Path, puppet: str, mode: str, start_s: float, reason: str
+) -> None:
     heard, expected = Heard(), Expected([ExpectedEntity("test", "Counter", applies=True)])
-    function = contained(puppet, mode, start_s=1.0)
+    function = contained(puppet, mode, start_s=start_s)
     async with runtime(engine, folder, heard) as containers, containers.serve(function, expected) as client:
         with pytest.raises(FunctionUnavailable, match=reason):
             await client.ready()
     assert set(heard.causes) == {"not-ready"}
+
+
+async def test_an_image_made_with_the_sdk_keeps_the_protocol_and_lets_the_platform_in(engine: Engine, folder: Path) -> None:
+    image = engine.image("bank", {"bank.py": ROOT / "examples/bank/bank.py"}, run=["python3", "-m", "evento.sdk", "bank:app"])
+    async with serving(engine, folder, contained(image)) as client:
+        await client.ready()
+        (socket,) = sockets(folder)
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o666  # its owner is another user than the platform
+        assert stat.S_IMODE(socket.parent.parent.stat().st_mode) == 0o700
+        results = await check_function(f"unix:{socket}")
+        assert len(results) > 20 and not [result for result in results if not result.ok]
 
 
 async def test_an_image_that_there_is_not_is_unavailable_and_says_so(engine: Engine, folder: Path) -> None:
@@ -200,6 +220,16 @@ async def test_what_was_deployed_runs_whatever_the_name_stands_for_today(engine:
                 await client.ready()
 
 
+async def test_an_image_named_by_its_digest_has_that_as_its_revision(engine: Engine, folder: Path, puppet: str) -> None:
+    name = engine.podman("inspect", "--format", "{{index .RepoDigests 0}}", puppet)
+    digest = name.partition("@")[2]
+    async with runtime(engine, folder) as containers:
+        assert digest.startswith("sha256:") and await containers.pin(contained(name)) == digest
+        async with containers.serve(contained(name, revision=digest)) as client:
+            await client.ready()
+            assert (await ask(client, "who"))["revision"] == client.revision == digest
+
+
 async def test_a_container_that_somebody_removed_is_replaced(engine: Engine, folder: Path, puppet: str) -> None:
     async with serving(engine, folder, contained(puppet)) as client:
         await client.ready()
@@ -220,6 +250,22 @@ async def test_a_function_that_ignores_sigterm_is_killed(
         stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 4.0
     assert mine(engine, folder) == []
+
+
+async def test_a_function_that_refuses_connections_is_found_by_its_health_and_replaced(
+    engine: Engine, folder: Path, puppet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evento.functions.supervised.HEALTH_EVERY_S", 0.3)
+    heard = Heard()
+    async with serving(engine, folder, contained(puppet), heard) as client:
+        await client.ready()
+        first = await do(client, "where")
+        await do(client, "refuse")
+        async with asyncio.timeout(20.0):
+            await heard.end.wait()
+        await client.ready()
+        assert await do(client, "where") != first
+    assert heard.causes == ["hung"]
 
 
 async def test_stopping_lets_calls_under_way_end(engine: Engine, folder: Path, puppet: str) -> None:
@@ -251,7 +297,7 @@ async def test_an_engine_that_is_away_for_a_moment_disturbs_nobody(folder: Path,
 
 async def test_without_an_engine_functions_are_unavailable_and_it_is_said_where_it_was_looked_for(folder: Path) -> None:
     def locate() -> str:
-        return engine_url("", {"DOCKER_HOST": "unix:///no/such.sock"}, lambda path: False)
+        return engine_url("auto", {"DOCKER_HOST": "unix:///no/such.sock"}, lambda path: False)
 
     async with ContainerRuntime(SystemClock(), Belongings(folder, folder), locate).serve(contained("a:1")) as client:
         with pytest.raises(FunctionUnavailable, match=r"no container engine .*/no/such.sock, /run/podman/podman.sock, /var/run"):
@@ -262,9 +308,9 @@ def test_the_engine_is_looked_for_at_the_usual_places_in_order() -> None:
     environ = {"DOCKER_HOST": "unix:///a.sock", "XDG_RUNTIME_DIR": "/run/user/7"}
     places = ["/a.sock", "/run/podman/podman.sock", "/run/user/7/podman/podman.sock", "/var/run/docker.sock"]
     for there in range(len(places)):
-        assert engine_url("", environ, places[there:].__contains__) == f"unix://{places[there]}"
+        assert engine_url("auto", environ, places[there:].__contains__) == f"unix://{places[there]}"
     assert engine_url("unix:///mine.sock", environ) == "unix:///mine.sock"
-    assert engine_url("", {"DOCKER_HOST": "tcp://far:2375"}, lambda path: True) == "unix:///run/podman/podman.sock"
+    assert engine_url("auto", {"DOCKER_HOST": "tcp://far:2375"}, lambda path: True) == "unix:///run/podman/podman.sock"
 
 
 PLATFORM = """

@@ -7,6 +7,7 @@ in the outcome, in the log, in the metrics.
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -118,6 +119,23 @@ async def test_an_event_that_is_not_the_commands_is_refused_and_counted(platform
     assert answer["failure"]["code"] == INVALID and "ended in 'Stolen', which it does not declare" in answer["failure"]["message"]
     assert counts(platform, INVALID)[0] == failed + 1
     assert f"Do of {name} failed by puppet: {INVALID}: Do ended in 'Stolen'" in platform.log()
+
+
+async def test_a_function_that_never_gets_ready_keeps_its_commands_waiting_and_says_why(
+    platform: Node, puppet: str, tmp_path: Path
+) -> None:
+    platform.deploy(manifests(tmp_path, puppet, name="late", start="1s", env={"MODE": "mute"}))
+    why = "function late/late was not ready within 1 s: no connection to unix:"
+    async with Client(platform.url) as client:
+        answer = await client.send("late/Counter/a", "Do", {"order": "ok"}, wait_s=4)
+        assert answer["outcome"] == "pending", answer
+        assert not answer.get("attempts"), answer
+        functions = {each["name"]: each for each in (await client.status())["functions"]}
+        assert functions["late"]["condition"] == "failing" and why in functions["late"]["message"]
+        assert (await client.send("calm/Counter/a", "Do", {"order": "ok"}))["outcome"] == "succeeded"
+    assert why in platform.log()
+    assert metric(platform, "evento_function_replica_ends_total", function="late", cause="not-ready") >= 1
+    assert not metric(platform, "evento_commands_total", entity="late/Counter", outcome="failed")
 
 
 async def test_what_the_containers_did_is_in_the_log_under_their_name_and_counted(platform: Node) -> None:

@@ -70,8 +70,9 @@ async def test_what_waits_for_a_function_that_is_not_there_is_neither_counted_no
         node.start()
         node.deploy(shop.folder)
         await Sender(node.url, history).send_all(bank.opening(ACCOUNTS))
-        shop.write(how + SOUND)
-        node.deploy(shop.folder)
+        shop.write(how + SOUND)  # not deployed: what is deployed must be ready first
+        assert node.kill_function()
+        await asyncio.sleep(0.5)  # a call on a connection that breaks would be an attempt
         await send_async(node, history, deposits(5, "away"))
         async with Client(node.url) as client:
             for _ in range(20):
@@ -85,6 +86,22 @@ async def test_what_waits_for_a_function_that_is_not_there_is_neither_counted_no
             shop.mend()
             node.deploy(shop.folder)
         await check_all_done(node, history, 5)
+
+
+def test_a_version_that_does_not_get_ready_is_not_deployed_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "shop")
+    with Node(tmp_path) as node:
+        node.start()
+        node.deploy(shop.folder)
+        node.evento("send", "bank/Checking/a", "OpenChecking", "owner=A")
+        shop.write(AWAY + SOUND)
+        said = node.evento("deploy", str(shop.folder), "--yes", status=1)
+        assert "nothing was changed: the new version of function bank/bank-functions does not get ready" in said
+        assert "exited with status 1; its last output: no licence" in said
+        node.evento("send", "bank/Checking/a", "ReceiveDeposit", "amount=1.00")
+        shop.write(f"{SOUND}# mended\n")
+        node.deploy(shop.folder)
+        node.evento("send", "bank/Checking/a", "ReceiveDeposit", "amount=1.00")
 
 
 async def test_an_apply_that_fails_on_a_stored_event_stops_its_instance_alone_and_leaves_the_events_as_they_are(

@@ -16,6 +16,7 @@ from evento.registry.models import duration_s
 TYPE_RULE = "must be a capital letter, then letters and digits, at most 63"
 LABEL_RULE = "must be lower-case letters, digits and dashes, 1 to 63, starting with a letter"
 DURATION_RULE = "must be a duration such as 100ms, 5s, 1m or 1h"
+SIZE_RULE = "must be a size such as 64Mi, 512Mi or 2Gi"
 
 
 def without(manifest: Manifest, field: str) -> Manifest:
@@ -91,6 +92,16 @@ def problems(*manifests: Manifest) -> list[tuple[str, str, str]]:
         (function(url="http://a", timeout="2m"), "spec.timeout", "must be between 1ms and 60s", "'2m'"),
         (function(image="a:1", env={"PORT": 80}), "spec.env.PORT", "must be text: quote it", "80"),
         (function(image="a:1", scale={"min": 3, "max": 2}), "spec.scale", "min (3) must not be above max (2)", ""),
+        (function(image="a:1", scale={"concurrency": 17}), "spec.scale.concurrency", "must be at most 16", "17"),
+        (function(command=["./run"], resources={}), "spec", "resources stands with image only, not with command", ""),
+        (
+            function(image="a:1", resources={"memory": "1G"}),
+            "spec.resources.memory",
+            SIZE_RULE,
+            "'1G'",
+        ),
+        (function(image="a:1", resources={"memory": "8Mi"}), "spec.resources.memory", "must be between 16Mi and 1024Gi", "'8Mi'"),
+        (function(image="a:1", resources={"cpus": 0}), "spec.resources.cpus", "must be at least 0.01", "0"),
         (function(command=["./run"]), "spec.directory", "is required with command", ""),
         (
             function(command=["./run"], directory="src"),
