@@ -29,7 +29,7 @@ def event_head_of(message: Message) -> EventHead:
 
 
 def is_event(message: Message, wanted: tuple[str, int, str]) -> bool:
-    """Return whether a record is this event (instance, version, Command) as Evento writes it; if not, `event_head_of` tells more."""
+    """Return whether a record is this event (instance, version, Command) as Evento writes it; else `event_head_of` tells more."""
     instance_id, version, command_id = wanted
     headers = headers_of(message)
     return (
