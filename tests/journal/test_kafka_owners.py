@@ -17,7 +17,7 @@ from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal, Transition
-from evento.testing.journal_samples import TIME_US, appended, keys, run, whole_feed
+from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
 from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
@@ -209,3 +209,31 @@ async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path
     assert [entry.position for entry in feed] == list(range(1, 46))
     async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
         assert await whole_feed(journal) == feed
+
+
+async def test_a_commit_may_be_larger_than_what_the_client_queues(kafka: Kafka, tmp_path: Path) -> None:
+    async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
+        made_keys = keys(journal, 9_000)
+        assert await appended(partition, *(run(key, 0, "c") for key in made_keys)) == 9_000
+        assert len(await partition.read_states(made_keys)) == 9_000
+
+
+async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_commit(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (first, partition), opened(address, tmp_path / "b") as second:
+        [key] = keys(first, 1)
+        version = 0
+
+        async def read() -> int:
+            least = version
+            [entry] = await second.history.read_instances("bank", "Account")
+            assert entry.state == state(entry.state.version)
+            assert entry.state.version >= least
+            return entry.state.version
+
+        await appended(partition, run(key, 0, "c0"))
+        for version in range(1, 60):
+            reading = [asyncio.ensure_future(read()) for _ in range(3)]
+            await appended(partition, run(key, version, f"c{version}"))
+            assert await read() == version + 1
+            await asyncio.gather(*reading)
