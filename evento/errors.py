@@ -239,7 +239,7 @@ class JournalIncomplete(JournalError):
 
 
 class JournalRewind(JournalError):
-    """The commit failed before anything was durable; read again and retry."""
+    """The commit failed, or nobody knows whether it happened; read again what is there, and go on from it."""
 
     code = "journal-rewind"
     remedy = Remedy.REWIND

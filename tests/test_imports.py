@@ -19,7 +19,7 @@ PLACES = {
         "evento/journal/kafka/publishing.py",
         "evento/testing/",
     ),
-    "apsw": ("evento/journal/sqlite/", "evento/journal/kafka/replica.py", "evento/journal/kafka/verify.py"),
+    "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
     "confluent_kafka": ("evento/journal/kafka/",),
     "cryptography": ("evento/keys.py", "evento/sdk/signed.py"),

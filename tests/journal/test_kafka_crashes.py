@@ -1,4 +1,4 @@
-"""Nodes on a real broker that are killed, stopped, continued and replaced: every Command once, in order, and nothing that was told is lost."""
+"""Nodes on a real broker that are killed, stopped, continued and replaced: each Command once, in order, nothing told is lost."""
 
 import asyncio
 import random
@@ -14,7 +14,9 @@ from tests.journal.kafka_nodes import Node, assert_exactly_once
 from tests.kafka.fixtures import Kafka
 
 KILLS = 8
+CHANGES = 8
 COUNT = 6_000
+MANY = 20_000
 
 
 async def assert_sound(address: str, folder: Path) -> None:
@@ -23,25 +25,30 @@ async def assert_sound(address: str, folder: Path) -> None:
         assert list(await journal.check()) == []
 
 
+async def killed_after(node: Node, delay_s: float) -> None:
+    """Kill a node so long after it has become an owner."""
+    try:
+        await node.wait(lambda: node.has("OWN") > 0)
+        await asyncio.sleep(delay_s)
+    finally:
+        node.kill()
+
+
 @pytest.mark.slow
 async def test_killing_a_node_again_and_again_carries_out_every_command_once(kafka: Kafka, tmp_path: Path) -> None:
     address = kafka.address(partitions=2)
     chance = random.Random(7)
     told: set[str] = set()
-    kills = 0
-    while True:
+    for _ in range(KILLS):
         node = Node(address, tmp_path / "node", COUNT)
-        try:
-            await node.wait(lambda: node.has("OWN") == 2 or node.has("END") == 2)
-            if kills == KILLS:
-                await node.wait_said("END 0")
-                await node.wait_said("END 1")
-                break
-            await asyncio.sleep(chance.uniform(0.0, 0.5))
-        finally:
-            node.kill()
-        kills += 1
+        await killed_after(node, chance.uniform(0.0, 0.5))
         told |= {name for line in node.said if line.startswith("DONE") for name in line.split()[2:]}
+    last = Node(address, tmp_path / "node", COUNT)
+    try:
+        await last.wait_said("END 0")
+        await last.wait_said("END 1")
+    finally:
+        last.kill()
     assert len(told) > 100, "too little was done for the kills to mean anything"
     await asyncio.to_thread(assert_exactly_once, kafka, 2, COUNT)
     await assert_sound(address, tmp_path / "node")
@@ -68,3 +75,29 @@ async def test_a_node_that_stood_still_is_replaced_and_does_no_harm_when_it_goes
     await asyncio.to_thread(assert_exactly_once, kafka, 2, COUNT)
     await assert_sound(address, tmp_path / "first")
     await assert_sound(address, tmp_path / "second")
+
+
+@pytest.mark.slow
+async def test_nodes_that_come_and_go_all_the_time_carry_out_every_command_once(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=4)
+    chance = random.Random(3)
+    nodes = [Node(address, tmp_path / f"node{number}", MANY) for number in range(3)]
+    everybody = list(nodes)
+    try:
+        await nodes[0].wait(lambda: nodes[0].has("OWN") > 0)
+        for _ in range(CHANGES):
+            await asyncio.sleep(chance.uniform(0.5, 2.0))
+            place = chance.randrange(len(nodes))
+            nodes[place].kill()
+            nodes[place] = Node(address, tmp_path / f"node{place}", MANY)
+            everybody.append(nodes[place])
+        for number in range(4):
+            await nodes[0].wait(lambda number=number: any(node.has(f"END {number}") for node in nodes))
+    finally:
+        for node in nodes:
+            node.kill()
+    assert sum(node.has("GIVEN") for node in everybody) > 0, "no partition was ever handed over"
+    assert sum(node.has("OWN") for node in everybody) > 5, "owners hardly changed"
+    await asyncio.to_thread(assert_exactly_once, kafka, 4, MANY)
+    for number in range(3):
+        await assert_sound(address, tmp_path / f"node{number}")

@@ -1,4 +1,4 @@
-"""Requests that are held back and let go later, brokers that are started again, owners that are fenced: each Command once, or not at all."""
+"""Requests held back and let go later, brokers started again, owners that are fenced: each Command once, or not at all."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal, Transition
-from evento.testing.journal_samples import TIME_US, appended, keys, run, whole_feed
+from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
 from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
@@ -135,7 +135,9 @@ def produce(kafka: Kafka, names: list[str]) -> None:
 
 async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_is_done(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     async with owned(address, tmp_path) as (_, partition):
         assert partition.inputs is not None
         first = [*await partition.inputs.read(2)]
@@ -165,7 +167,9 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
 
 async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_else(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     async with owned(address, tmp_path) as (_, partition):
         await partition.append(Transition(inputs=((source, 2),)))
@@ -181,7 +185,9 @@ async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_els
 
 async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     async with owned(address, tmp_path) as (_, partition):
         await partition.append(Transition(inputs=((source, 5),)))
@@ -191,15 +197,6 @@ async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Ka
         assert partition.inputs is not None
         with pytest.raises(JournalCorrupt, match="made anew"):
             await partition.inputs.read(1)
-
-
-async def made(address: str, folder: Path) -> str:
-    async with opened(address, folder):
-        return address
-
-
-def kafka_topic_ready(_: str, kafka: Kafka) -> Kafka:
-    return kafka
 
 
 async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:
@@ -212,3 +209,31 @@ async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path
     assert [entry.position for entry in feed] == list(range(1, 46))
     async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
         assert await whole_feed(journal) == feed
+
+
+async def test_a_commit_may_be_larger_than_what_the_client_queues(kafka: Kafka, tmp_path: Path) -> None:
+    async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
+        made_keys = keys(journal, 9_000)
+        assert await appended(partition, *(run(key, 0, "c") for key in made_keys)) == 9_000
+        assert len(await partition.read_states(made_keys)) == 9_000
+
+
+async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_commit(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (first, partition), opened(address, tmp_path / "b") as second:
+        [key] = keys(first, 1)
+        version = 0
+
+        async def read() -> int:
+            least = version
+            [entry] = await second.history.read_instances("bank", "Account")
+            assert entry.state == state(entry.state.version)
+            assert entry.state.version >= least
+            return entry.state.version
+
+        await appended(partition, run(key, 0, "c0"))
+        for version in range(1, 60):
+            reading = [asyncio.ensure_future(read()) for _ in range(3)]
+            await appended(partition, run(key, version, f"c{version}"))
+            assert await read() == version + 1
+            await asyncio.gather(*reading)

@@ -1,7 +1,8 @@
 """One partition as this node has it: the replica with its two threads, followed or owned. The event loop's side of it."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Semaphore
 from typing import TypeVar, cast
@@ -64,8 +65,7 @@ class Holding:
         self._path = path
         self._feed: Feed | None = None
         self._owner: Owner | None = None
-        self._asked = self._served = 0
-        self._refreshing = asyncio.Lock()
+        self._changing = asyncio.Lock()  # nobody reads while the replica is between two moments
 
     async def start(self) -> None:
         """Open the replica. Raises JournalError."""
@@ -78,10 +78,12 @@ class Holding:
 
     async def stop(self) -> None:
         """Close it; what waits is done first."""
-        if hasattr(self, "reader"):
-            await self.reader.stop()
-            await self._run(self._close_feed)
-        await self._writer.stop()
+        try:
+            if hasattr(self, "reader"):
+                await self.reader.stop()
+                await self._run(self._close_feed)
+        finally:
+            await self._writer.stop()
 
     async def settle(self) -> Path:
         """Return the replica's file, with everything in it that was appended, and indexed."""
@@ -102,7 +104,8 @@ class Holding:
             self._owner = owner
 
         try:
-            await self._run(take_over)
+            async with self._changing:
+                await self._run(take_over)
         except BaseException:
             owner.give_up()
             await self.release(owner)
@@ -119,16 +122,18 @@ class Holding:
         await self._run(close)
 
     # ---------------------------------------------------------------- followed
-    async def refresh(self) -> None:
-        """Return when the replica has everything that was told before the call. Raises JournalError."""
-        self._asked += 1
-        mine = self._asked
-        async with self._refreshing:
-            if self._is_current() or self._served >= mine:
-                return
-            serving = self._asked
+    @asynccontextmanager
+    async def current(self) -> AsyncIterator[SqliteHistory]:
+        """Give what was told before the call, and nothing that is half read. Raises JournalError.
+
+        Where it is owned, the replica is that. Elsewhere it catches up first, and stays as it is until the context ends.
+        """
+        if self._is_current():
+            yield self.history
+            return
+        async with self._changing:
             await self._run(self._follow)
-            self._served = serving
+            yield self.history
 
     def _follow(self) -> None:
         if self._is_current():

@@ -42,7 +42,7 @@ class Owner:
     @property
     def is_current(self) -> bool:
         """Return whether what the replica has is all there is: nobody else can have committed anything."""
-        return self._failure is None and self._lease.is_current
+        return self._failure is None and not self._transactions.is_tainted and self._lease.is_current
 
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
