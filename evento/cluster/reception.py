@@ -12,13 +12,14 @@ from evento.engine.engine import Engine
 from evento.engine.ticket import Answer
 from evento.errors import EventoError, InvalidRequest, NotReady, Overloaded, TooLarge
 from evento.journal.base import Journal
-from evento.model.command import Command
+from evento.model.command import Command, Outcome
 from evento.model.limits import COMMAND_BYTES_MAX
 
 HEARTBEAT_S = 1.0
 UNANSWERED_MAX = 20_000  # of one lane; more are not read
 WAIT_MAX_S = 3600.0
 _CONTEXT_CHARS_MAX = 256
+_TOLD_BYTES = 300  # of an answer, besides the payloads
 _NUMBER_MAX = 2**62
 
 
@@ -126,9 +127,7 @@ class Reception:
         elsewhere, self._elsewhere = self._elsewhere, []
         size = count = 0
         while count < len(self._told) and size < TOLD_BYTES:
-            outcome = self._told[count].outcome
-            turn = outcome.turn if outcome is not None else None
-            size += sum(len(event.payload) for event in turn.events) if turn is not None else 0
+            size += _size(self._told[count].outcome)
             count += 1
         told, self._told = self._told[:count], self._told[count:]
         self._said = self._taken
@@ -153,6 +152,14 @@ class _Item:
             self._reception.give_back(self._place, self._number, self._turn)
         else:
             self._reception.tell(self._place, answer)
+
+
+def _size(outcome: Outcome | None) -> int:
+    """Return roughly how many bytes an outcome takes."""
+    if outcome is None or (found := outcome.turn or outcome.pending) is None:
+        return _TOLD_BYTES
+    events = outcome.turn.events if outcome.turn is not None else ()
+    return _TOLD_BYTES + len(found.command.payload) + sum([len(event.payload) for event in events])
 
 
 def _misshapen(command: Command) -> EventoError | None:
