@@ -140,7 +140,7 @@ class Gateway:
         (node.streams if parcel.eager else node.singles).put(parcel)
 
     def _hold(self, parcel: Parcel) -> None:
-        if not parcel.again and not parcel.given and self._held >= HELD_COMMANDS_MAX:
+        if not parcel.held and self._held >= HELD_COMMANDS_MAX:
             raise Overloaded(retry_after_s=1)
         parcel.route.hold(parcel)
 
@@ -190,6 +190,8 @@ class Gateway:
         for parcel in route.take_held():
             try:
                 self._send(parcel)
+            except Overloaded:
+                route.hold(parcel)
             except EventoError as error:
                 parcel.finish(error)
 

@@ -25,6 +25,7 @@ class Parcel:
         "command",
         "eager",
         "given",
+        "held",
         "lane",
         "number",
         "place",
@@ -48,6 +49,7 @@ class Parcel:
         self.repeats: Callable[[int], bool] | None = None  # tells of a place whether one before it has the same id
         self.given = False  # some owner may have it
         self.again = False  # it came back from one that may have it
+        self.held = False  # it has waited for an owner
         self.lane: Lane | None = None
         self.way = -1  # its place in the lane
         self.round = 0

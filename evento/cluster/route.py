@@ -38,6 +38,7 @@ class Route:
         """Let a Command wait for an owner, behind those that came before it."""
         if parcel.waiter is None:
             return
+        parcel.held = True
         parcel.again = parcel.given
         insort(self.held, parcel, key=_number)
         self._on_hold()

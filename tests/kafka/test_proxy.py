@@ -4,7 +4,7 @@ import asyncio
 import struct
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.kafka.client import make_topic, producer, read, write
 from tests.kafka.fixtures import Kafka
@@ -50,7 +50,7 @@ async def test_an_answer_that_is_held_is_to_a_request_that_has_happened(kafka: K
 
 
 async def test_a_request_is_released_though_its_sender_has_sent_another(kafka: Kafka, kafka_proxy: Proxy, topic: str) -> None:
-    """The trap of issue 4: the end of one transaction arrives in the middle of the next one, and ends that."""
+    """The trap that the journal avoids: the end of one transaction arrives in the middle of the next one, and ends that."""
     writing = await asyncio.to_thread(producer, kafka_proxy.bootstrap, f"{kafka.prefix}writer", **IMPATIENT)
     await asyncio.to_thread(produced, writing, topic, "first")
     held = kafka_proxy.hold(Kind.END_TXN)
@@ -63,6 +63,22 @@ async def test_a_request_is_released_though_its_sender_has_sent_another(kafka: K
     assert await asyncio.to_thread(read, kafka.bootstrap, topic) == ["first", "torn"]  # nobody has committed the second
     with pytest.raises(KafkaException):
         await asyncio.to_thread(writing.abort_transaction)
+
+
+async def test_a_late_request_is_refused_when_the_producer_was_made_anew(kafka: Kafka, kafka_proxy: Proxy, topic: str) -> None:
+    """How the journal avoids it: after anything ambiguous, the next transaction has an epoch of its own."""
+    writing = await asyncio.to_thread(producer, kafka_proxy.bootstrap, f"{kafka.prefix}writer", **IMPATIENT)
+    await asyncio.to_thread(produced, writing, topic, "first")
+    held = kafka_proxy.hold(Kind.END_TXN)
+    await asyncio.to_thread(writing.commit_transaction)
+    writing = await asyncio.to_thread(producer, kafka_proxy.bootstrap, f"{kafka.prefix}writer", **IMPATIENT)
+    await asyncio.to_thread(produced, writing, topic, "whole")
+    answer = await held.release()
+    assert answer is not None
+    assert error_of(answer) in (KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+    assert await asyncio.to_thread(read, kafka.bootstrap, topic) == ["first"]
+    await asyncio.to_thread(writing.commit_transaction)
+    assert await asyncio.to_thread(read, kafka.bootstrap, topic) == ["first", "whole"]
 
 
 def error_of(answer: bytes) -> int:

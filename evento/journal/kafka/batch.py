@@ -1,10 +1,12 @@
-"""What one commit puts on which topic: the records of transitions, each state and each pending entry once, as it is after all of them.
+"""What one commit puts on which topic: the records of transitions, each state and each pending entry once, as it is after all of
+them.
 
 Pure: it knows no client. That the transitions follow each other was checked before.
 """
 
 from collections.abc import Callable, Sequence
 
+from evento.journal.kafka.names import Names
 from evento.journal.kafka.records import (
     Record,
     event_records,
@@ -15,7 +17,6 @@ from evento.journal.kafka.records import (
     refusal_record,
     state_record,
 )
-from evento.journal.kafka.names import Names
 from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition

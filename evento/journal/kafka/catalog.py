@@ -1,7 +1,7 @@
 """The catalog's versions on their topic, each in as many records as it needs. One of several who append the same version wins.
 
-Who appends becomes the one who may (by a transactional id of its own, which fences all others), reads to the end, and then either it is
-the next version or it is not. What a version says is not known here. Blocks: for threads.
+Who appends becomes the one who may (by a transactional id of its own, which fences all others), reads to the end, and then
+either it is the next version or it is not. What a version says is not known here. Blocks: for threads.
 """
 
 import logging
@@ -13,6 +13,7 @@ from evento.errors import JournalCorrupt, JournalError
 from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.feed import Feed
+from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.survey import Survey
@@ -25,6 +26,7 @@ COMMIT_S = 30.0
 FILL_S = 0.2
 AGAIN_S = 0.1
 TRIES = 10  # each but the last because somebody else appended in the middle
+Headers = list[tuple[str, str | bytes | None]]
 _PART = "evento-part"
 _log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Catalogs:
             while feed.reached(topic) < end or not feed.is_taken(topic):
                 feed.fill(FILL_S)
                 for message in feed.take(topic, 100):
-                    _collect(versions, message.key() or b"", message.value() or b"", dict(message.headers() or ()))
+                    _collect(versions, message.key() or b"", message.value() or b"", dict(headers_of(message)))
                 if patience.is_over:
                     raise JournalError(f"{topic} cannot be read to its end in {READ_S:g} s")
         finally:
@@ -100,7 +102,7 @@ class Catalogs:
         parts = [content[at : at + CHUNK_BYTES] for at in range(0, len(content), CHUNK_BYTES)] or [b""]
         producer.begin_transaction()
         for number, part in enumerate(parts, 1):
-            headers = [(_PART, b"%d/%d" % (number, len(parts)))]
+            headers: Headers = [(_PART, b"%d/%d" % (number, len(parts)))]
             producer.produce(self._names.catalog, part, b"%020d" % version, 0, headers=headers)
         producer.flush(COMMIT_S)
         patience = Patience(COMMIT_S)

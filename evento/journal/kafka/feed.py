@@ -1,7 +1,7 @@
 """Reading the topics of one partition side by side, each at the pace at which it is wanted. Knows no record.
 
-A topic that runs ahead is paused, so memory is bounded. Where a topic ends is told by the client: at the last record that is decided,
-behind what was aborted and behind the markers of commits.
+A topic that runs ahead is paused, so memory is bounded. Where a topic ends is told by the client: at the last record that is
+decided, behind what was aborted and behind the markers of commits.
 """
 
 from collections import deque
@@ -51,17 +51,21 @@ class Feed:
 
     def fill(self, timeout_s: float) -> bool:
         """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return False
-        for message in (first, *self._consumer.consume(BATCH_RECORDS, 0)):
-            error = message.error()
-            if error is None:
+        try:
+            first = self._consumer.poll(timeout_s)
+            if first is None:
+                return False
+            messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
+        except KafkaException as error:
+            raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
+        for message in messages:
+            problem = message.error()
+            if problem is None:
                 topic = str(message.topic())
                 self._ahead.setdefault(topic, deque()).append(message)
                 self._bytes[topic] = self._bytes.get(topic, 0) + len(message)
             else:
-                self._hear(message, error)
+                self._hear(message, problem)
         self._hold_back()
         return True
 
@@ -99,8 +103,8 @@ class Feed:
         if failure.action is Action.QUARANTINE:
             place = f"{message.topic()}[{message.partition()}]"
             raise JournalCorrupt(
-                f"{place} cannot be read from offset {self._reached.get(str(message.topic()))}: {failure.message}. Records that are needed "
-                "were deleted, or the topic was made anew: restore the topic",
+                f"{place} cannot be read from offset {self._reached.get(str(message.topic()))}: {failure.message}. Records that "
+                "are needed were deleted, or the topic was made anew: restore the topic",
                 topic=str(message.topic()),
                 partition=self._partition,
             )

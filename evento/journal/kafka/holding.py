@@ -43,6 +43,10 @@ class Node(Struct, frozen=True):
         """Return the Entities that use this partition."""
         return [entity for entity, place in list(self.entities.items()) if number < place.partitions]
 
+    def topics(self, number: int) -> Topics:
+        """Return one partition's topics; whose they are is told with the partition, for a replica belongs to one."""
+        return Topics(self.names, number, lambda topic: f"{self.survey.identity(topic)}[{number}]")
+
     def make_feed(self, number: int) -> Feed:
         """Return a new reader of one partition of the topics."""
         return Feed(reader_properties(self.cluster, self.names.group), number)
@@ -54,12 +58,12 @@ class Holding:
     def __init__(self, number: int, node: Node) -> None:
         self.number = number
         self._node = node
-        self._topics = Topics(node.names, number, node.survey.identity)
+        self._topics = node.topics(number)
         path = node.folder / f"{number}.db"
         self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit))
         self._path = path
         self._feed: Feed | None = None
-        self._owned = False
+        self._owner: Owner | None = None
         self._asked = self._served = 0
         self._refreshing = asyncio.Lock()
 
@@ -95,7 +99,7 @@ class Holding:
         def take_over() -> None:
             self._close_feed()
             owner.take_over(node.survey, lambda: node.make_feed(self.number), lambda: node.entities_of(self.number))
-            self._owned = True
+            self._owner = owner
 
         try:
             await self._run(take_over)
@@ -110,7 +114,7 @@ class Holding:
 
         def close() -> None:
             owner.close()
-            self._owned = False
+            self._owner = None
 
         await self._run(close)
 
@@ -120,24 +124,27 @@ class Holding:
         self._asked += 1
         mine = self._asked
         async with self._refreshing:
-            if self._owned or self._served >= mine:
+            if self._is_current() or self._served >= mine:
                 return
             serving = self._asked
             await self._run(self._follow)
             self._served = serving
 
     def _follow(self) -> None:
-        if self._owned:
+        if self._is_current():
             return
         if self._feed is None:
             self._feed = self._node.make_feed(self.number)
         clean = False
         try:
             restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, lambda: None)
-            clean = restoring.follow(self._node.entities_of(self.number))
+            clean = not restoring.follow(self._node.entities_of(self.number))
         finally:
             if not clean:
                 self._close_feed()
+
+    def _is_current(self) -> bool:
+        return self._owner is not None and self._owner.is_current
 
     # ---------------------------------------------------------------- on the thread
     def _close_feed(self) -> None:
@@ -148,12 +155,14 @@ class Holding:
     def _unfit(self, marks: Marks) -> str:
         """Return why a replica with these marks is not one of the topics that are there."""
         survey = self._node.survey
+        if marks and self._node.names.outcomes not in marks:
+            return "it belongs to another deployment"
         found = survey.identities(marks)
         for topic, mark in marks.items():
             if topic not in found:
                 return f"topic {topic} does not exist any more"
-            if found[topic] != mark.identity:
-                return f"topic {topic} is another one now"
+            if f"{found[topic]}[{self.number}]" != mark.identity:
+                return f"topic {topic} is another one now, or the replica is another partition's"
         ends = survey.ends(marks, self.number)
         ahead = [topic for topic, mark in marks.items() if mark.next_offset > ends[topic]]
         return f"it is ahead of {', '.join(ahead)}" if ahead else ""

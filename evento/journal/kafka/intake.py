@@ -1,7 +1,8 @@
-"""What others put on the topics of Commands, for the owner of one partition: read ahead on a thread, within bounds, each topic in order.
+"""What others put on the topics of Commands, for the owner of one partition: read ahead on a thread, within bounds, each topic in
+order.
 
-It begins behind what the last commit says is done with. If records before that are gone, or a topic is another one, it stops and says so:
-it never begins somewhere else by itself.
+It begins behind what the last commit says is done with. If records before that are gone, or a topic is another one, it stops
+and says so: it never begins somewhere else by itself.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from confluent_kafka import Message
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.kafka.feed import Feed
+from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.holding import Node
 from evento.journal.kafka.inputs import read_input
 from evento.journal.kafka.restore import Entity
@@ -101,9 +103,9 @@ class Intake:
             done = self._done.get(topic, 0)
             if done > ends[topic] or done < beginnings[topic]:
                 raise JournalCorrupt(
-                    f"{topic}[{self._number}] has offsets {beginnings[topic]} to {ends[topic]}, and it is done with up to {done}: records "
-                    "that nobody has read were deleted, or the topic was made anew. Nothing is taken from this partition's topics of "
-                    "Commands until it is put right",
+                    f"{topic}[{self._number}] has offsets {beginnings[topic]} to {ends[topic]}, and it is done with up to {done}: "
+                    "records that nobody has read were deleted, or the topic was made anew. Nothing is taken from this partition's "
+                    "topics of Commands until it is put right",
                     topic=topic,
                     partition=self._number,
                 )
@@ -131,6 +133,6 @@ def _input(message: Message, topic: str, entity: Entity) -> Input:
         entity=entity[1],
         key=message.key(),
         value=message.value(),
-        headers=message.headers(),
+        headers=headers_of(message),
         timestamp_us=message.timestamp()[1] * 1000,
     )

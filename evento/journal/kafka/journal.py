@@ -1,4 +1,7 @@
-"""The Kafka journal as the port wants it: membership, replicas, owners, the catalog, put together. Knows neither records nor SQL."""
+"""The Kafka journal as the port wants it: membership, replicas, owners, the catalog, put together.
+
+Knows neither records nor SQL.
+"""
 
 import asyncio
 import logging
@@ -9,7 +12,17 @@ from pathlib import Path
 from threading import Semaphore
 
 from evento.clock import Clock
-from evento.errors import InvalidName, JournalBusy, JournalError, JournalFenced, JournalRefused, JournalRewind, JournalUnfit, JournalUnreachable
+from evento.errors import (
+    InvalidName,
+    JournalBusy,
+    JournalCorrupt,
+    JournalError,
+    JournalFenced,
+    JournalRefused,
+    JournalRewind,
+    JournalUnfit,
+    JournalUnreachable,
+)
 from evento.journal.base import EntityPlace, History, Journal, Partition
 from evento.journal.kafka.catalog import Catalogs
 from evento.journal.kafka.clients import Cluster, admin_properties, member_properties
@@ -37,7 +50,8 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_kafka(cluster: Cluster, data: Path, clock: Clock) -> AsyncIterator[Journal]:
-    """Open the journal on a cluster, with its replicas below `data`; `cluster.client_id` is the address at which other nodes reach this one.
+    """Open the journal on a cluster, with its replicas below `data`; `cluster.client_id` is the address at which other nodes
+    reach this one.
 
     The deployment's topics are made if they are missing. Raises JournalError, SettingsError.
     """
@@ -110,16 +124,25 @@ class KafkaJournal:
         return {number: member.client_id for member in members if member.member_id != mine for number in member.partitions}
 
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
-        """Become the owner of a partition, once the group has given it to this node. Raises JournalBusy if this node has it already."""
+        """Become the owner of a partition, once the group has given it to this node.
+
+        Raises JournalBusy if this node has it already.
+        """
         return self._own(number)
 
     async def check(self) -> Sequence[str]:
-        """Read every topic from its beginning, hold all of it against itself and against the replicas, and return every difference."""
+        """Read every topic from its beginning, hold all of it against itself and against the replicas, and return every
+        difference.
+        """
         found: list[str] = []
         for number in range(self.partitions):
             holding = await self._hold(number)
-            await holding.refresh()
-            found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
+            try:
+                await holding.refresh()
+            except JournalCorrupt as error:
+                found.append(error.message)
+            else:
+                found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
         return found
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:

@@ -1,12 +1,13 @@
 """The node's membership in the group: which partitions Kafka gives it, when it takes them back, and by what a commit proves it.
 
-One thread owns the consumer. It subscribes to the topic of what is pending, and reads nothing: only the assignment is wanted. A partition
-is held by a Lease. When the group wants a partition back, its owner has a few seconds to come to an end. Knows no commits.
+One thread owns the consumer. It subscribes to the topic of what is pending, and reads nothing: only the assignment is wanted. A
+partition is held by a Lease. When the group wants a partition back, its owner has a few seconds to come to an end. Knows no
+commits.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any
@@ -25,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """One partition, for as long as the group lets this node have it. Owners ask it from their threads; it never comes back to life."""
+    """One partition, for as long as the group lets this node have it.
+
+    Owners ask it from their threads; it never comes back to life.
+    """
 
     def __init__(self, number: int, membership: "Membership", loop: asyncio.AbstractEventLoop) -> None:
         self.number = number
@@ -41,6 +45,11 @@ class Lease:
     def is_valid(self) -> bool:
         """Return whether the partition is this node's, as far as it knows."""
         return self._valid
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether nobody else can have the partition: it is this node's, and the node has not stood still since it knew."""
+        return self._valid and not self._membership.stood_still
 
     @property
     def is_revoked(self) -> bool:
@@ -82,6 +91,8 @@ class Membership:
         self._changed = asyncio.Event()
         self._failure: JournalError | None = None
         self._stopping = Event()
+        self._still_s = float(properties["session.timeout.ms"]) / 1000 / 2
+        self._awake = Patience(self._still_s)
         self._thread = Thread(target=self._run, name="journal-member", daemon=True)
 
     async def start(self) -> None:
@@ -92,6 +103,11 @@ class Membership:
         """Leave the group: others may have the partitions at once."""
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
+
+    @property
+    def stood_still(self) -> bool:
+        """Return whether the thread has not run for so long that the group may have given everything to others meanwhile."""
+        return self._awake.is_over
 
     @property
     def member_id(self) -> str:
@@ -145,13 +161,20 @@ class Membership:
         consumer = Consumer(dict(self._properties))
         try:
             consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+            self._awake = Patience(self._still_s)
             while not self._stopping.is_set():
+                if self.stood_still:
+                    _log.warning("this node stood still; it joins the group anew")
+                    return
+                self._awake = Patience(self._still_s)
                 message = consumer.poll(POLL_S)
                 error = None if message is None else message.error()
                 if error is not None and failure_of(Call.CONSUME, error).action is not Action.RETRY:
                     raise KafkaException(error)
                 self._publish(consumer)
         finally:
+            if not self._stopping.is_set():  # the others need not wait for owners whose commits would be refused
+                self._lose(list(self._leases))
             consumer.close()
 
     def _publish(self, consumer: Consumer) -> None:
@@ -181,6 +204,7 @@ class Membership:
                 _log.warning("partition %d is given up before its owner has come to an end", lease.number)
         self._lose([lease.number for lease in leases])
         consumer.incremental_unassign(list(partitions))
+        self._awake = Patience(self._still_s)
 
     def _lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         _log.warning("partitions %s are lost to the group", sorted(place.partition for place in partitions))

@@ -39,6 +39,11 @@ class Owner:
         self._given_up = False
         self._restore: Callable[[], None] = lambda: None
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether what the replica has is all there is: nobody else can have committed anything."""
+        return self._failure is None and self._lease.is_current
+
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
 
@@ -54,7 +59,9 @@ class Owner:
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it failed."""
+        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it
+        failed.
+        """
         if self._failure is None:
             try:
                 self._renew()

@@ -1,7 +1,7 @@
 """A partition's replica: the SQLite journal's store with one row per turn, and how far it has come, in one file. A cache.
 
-It may be older than the topics, never newer, and never a mixture: what it holds and how far each topic is read are one commit. If it
-does not belong to the topics that are there, or is damaged, it is thrown away and read again. Knows no Kafka client.
+It may be older than the topics, never newer, and never a mixture: what it holds and how far each topic is read are one commit.
+If it does not belong to the topics that are there, or is damaged, it is thrown away and read again. Knows no Kafka client.
 """
 
 import logging
@@ -15,10 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evento.errors import JournalCorrupt, JournalError
+from evento.journal.kafka.patience import Patience, age_s
 from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, one, translated
 from evento.journal.sqlite.group import Group
-from evento.journal.sqlite.layout import content_checksum, encode, name_of
 from evento.journal.sqlite.hashing import command_hash
+from evento.journal.sqlite.layout import content_checksum, encode, name_of
 from evento.journal.sqlite.rows import KEYS_PER_QUERY, find_commands, json_of, read_pending, read_rows
 from evento.journal.sqlite.store import Store
 from evento.model.command import Pending, State
@@ -47,6 +48,8 @@ class Replica(Store):
 
     def __init__(self, path: Path, tuning: Tuning) -> None:
         """Open the file, making it if need be. Raises JournalError, apsw.Error."""
+        self._age_s = age_s(path)
+        self._pending_read = Patience(0.0)
         super().__init__(path, tuning)
         self._put_reached = ChunkedInsert(self._queries["put_reached"])
         self._put_inputs = ChunkedInsert(self._queries["put_inputs"])
@@ -62,6 +65,15 @@ class Replica(Store):
     def position(self) -> int:
         """Return the position of the last turn."""
         return self._ends.position
+
+    @property
+    def pending_age_s(self) -> float:
+        """Return for how long what is pending may not have been read."""
+        return self._age_s + self._pending_read.over_s
+
+    def touch_pending(self) -> None:
+        """Say that what is pending is as the topic has it."""
+        self._age_s, self._pending_read = 0.0, Patience(0.0)
 
     def next_offset(self, topic: str) -> int:
         """Return from where to read on."""
@@ -129,7 +141,9 @@ class Replica(Store):
 
 
 def by_turn(transition: Transition) -> Transition:
-    """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it, everywhere."""
+    """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it,
+    everywhere.
+    """
     if all(len(run.turns) <= 1 for run in transition.runs):
         return transition
     runs: list[Run] = []
@@ -150,14 +164,17 @@ def opened_replica(path: Path, tuning: Tuning, unfit: Unfit) -> Iterator[Replica
         yield replica
 
 
-def remove_replica(path: Path) -> None:
-    """Throw a replica away."""
+def put_away(path: Path, *, keep: bool) -> None:
+    """Throw a replica away, or set it aside: where its topics are gone it may be the last that is left of them."""
     for suffix in _FILES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        file = path.with_name(path.name + suffix)
+        if keep and file.exists():
+            file.replace(file.with_name(f"{path.name}.aside{suffix}"))
+        file.unlink(missing_ok=True)
 
 
 def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
-    reason = ""
+    reason, sound = "", False
     try:
         with translated():
             replica = Replica(path, tuning)
@@ -173,8 +190,9 @@ def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
             raise
         if not reason:
             return replica
+        sound = True
         replica.close()
-    _log.warning("the replica %s is thrown away, and read again: %s", path, reason)
-    remove_replica(path)
+    _log.warning("the replica %s is not used, and its topics are read again: %s", path, reason)
+    put_away(path, keep=sound)
     with translated():
         return Replica(path, tuning)

@@ -1,32 +1,33 @@
-"""Bringing a replica up to its topics: outcomes, held against the Events' records; then states; then, for an owner, what is pending.
+"""Bringing a replica up to its topics: outcomes, held against the Events' records; then states; then, for an owner, what is
+pending.
 
-It reads up to where the topics reached when it was asked for, with what was not decided then: so an owner, who has fenced the one before
-it, misses nothing that was ever told. What contradicts itself on the topics stops here (JournalCorrupt), and names the place.
+It reads up to where the topics reached when it was asked for, with what was not decided then: so an owner, who has fenced the
+one before it, misses nothing that was ever told. What contradicts itself on the topics stops here (JournalCorrupt), and names
+the place.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
 
 from confluent_kafka import Message
 from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalUnreachable
 from evento.journal.kafka.feed import BATCH_RECORDS, Feed
+from evento.journal.kafka.found import corrupt, event_head_of, outcome_of, pending_of, state_of
+from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
-from evento.journal.kafka.records import EventHead, read_event_head, read_outcome, read_pending, read_state
 from evento.journal.kafka.replica import Mark, Replica
 from evento.journal.kafka.survey import Survey
-from evento.journal.kafka.names import Names
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Conflict, Refusal, Run, Transition
+from evento.model.transition import Conflict, Run, Transition
 
 FILL_S = 0.2
 STALLED_S = 60.0  # without anything new; an open transaction that nobody ends is ended by the brokers before
 REPORT_S = 2.0
+PENDING_TRUSTED_S = 24 * 3600.0  # well below delete.retention.ms, for which a topic says that an entry is gone
 Entity = tuple[str, str]
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -52,23 +53,26 @@ class Restoring:
         self._report = Patience(REPORT_S)
         self._done = self._total = 0
 
-    def follow(self, entities: Collection[Entity]) -> bool:
+    def follow(self, entities: Collection[Entity]) -> list[JournalCorrupt]:
         """Bring the replica up to what is committed, if nobody of this process owns the partition. Raises JournalError.
 
-        Returns whether the feed may be used again: not if it has read states that the replica could not have yet.
+        Returns what would be wrong if no commit were under way: states that are newer than the outcomes that can be seen. If there
+        is any, the feed must not be used again.
         """
         known = self._known(entities)
         states = self._survey.ends(map(self._state_topic, known), self._topics.partition)
         found = self._read_outcomes(known)
-        return self._read_states(found, states, fenced=False)
+        return self._read_states(found, states)
 
     def take_over(self, entities: Collection[Entity]) -> None:
         """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError."""
         known = self._known(entities)
         states = self._survey.ends([self._names.pending, *map(self._state_topic, known)], self._topics.partition)
         found = self._read_outcomes(known)
-        self._find_surplus(found)
-        self._read_states(found, states, fenced=True)
+        for problem in self.find_surplus(found):
+            raise problem
+        for problem in self._read_states(found, states):
+            raise problem
         self.read_pending(states[self._names.pending])
         if self._done:
             _log.info("partition %d: read %d records that the replica did not have", self._topics.partition, self._done)
@@ -92,7 +96,7 @@ class Restoring:
         turns: list[Turn] = []
         by_entity: dict[Entity, list[Turn]] = {}
         for message in messages:
-            told = _read(message, _outcome)
+            told = outcome_of(message)
             if isinstance(told, Turn):
                 turns.append(told)
                 if told.events:
@@ -103,26 +107,31 @@ class Restoring:
         transition = Transition(runs=tuple(Run(turn.command.key, turn.before, (turn,), None) for turn in turns))
         group, [result] = self._replica.plan([transition])
         if isinstance(result, Conflict):
-            raise _corrupt(
-                messages[-1], f"a turn of {result.key} begins at version {result.before}, but the one before ended at {result.actual}"
+            raise corrupt(
+                messages[-1],
+                f"a turn of {result.key} begins at version {result.before}, but the one before ended at {result.actual}",
             )
         if isinstance(result, Exception):
-            raise _corrupt(messages[-1], f"a turn cannot be kept: {result}") from result
+            raise corrupt(messages[-1], f"a turn cannot be kept: {result}") from result
         self._replica.advance(group, self._marks([self._names.outcomes, *map(self._event_topic, by_entity)]))
         self._replica.rounds.keep_up()
         return set(by_entity)
 
     def _hold_against_events(self, topic: str, turns: Sequence[Turn]) -> None:
         """Take the turns' events from their topic: each version once, in order, of the same Command, and nothing else between."""
-        wanted = [(turn.command.key.id, version, turn.command.id) for turn in turns for version in range(turn.before + 1, turn.version + 1)]
+        wanted = [
+            (turn.command.key.id, version, turn.command.id)
+            for turn in turns
+            for version in range(turn.before + 1, turn.version + 1)
+        ]
         messages = self._events(topic, len(wanted), wanted)
         for (instance_id, version, command_id), message in zip(wanted, messages, strict=True):
-            head = _read(message, _event_head)
+            head = event_head_of(message)
             if head.instance_id != instance_id or head.version != version or head.command_id != command_id:
-                raise _corrupt(
+                raise corrupt(
                     message,
-                    f"there should be event {version} of {instance_id!r}, of Command {command_id}, as its outcome says, and there is event "
-                    f"{head.version} of {head.instance_id!r}, of Command {head.command_id}: a commit was torn",
+                    f"there should be event {version} of {instance_id!r}, of Command {command_id}, as its outcome says, and there "
+                    f"is event {head.version} of {head.instance_id!r}, of Command {head.command_id}: a commit was torn",
                 )
 
     def _events(self, topic: str, count: int, wanted: Sequence[tuple[str, int, str]]) -> Iterator[Message]:
@@ -137,45 +146,41 @@ class Restoring:
                 if self._feed.reached(topic) >= end and self._feed.is_taken(topic):
                     instance_id, version, command_id = wanted[-count]
                     raise JournalCorrupt(
-                        f"{topic}[{self._topics.partition}] ends at offset {end}, without event {version} of {instance_id!r}, of Command "
-                        f"{command_id}, which its outcome has: a commit was torn",
+                        f"{topic}[{self._topics.partition}] ends at offset {end}, without event {version} of {instance_id!r}, of "
+                        f"Command {command_id}, which its outcome has: a commit was torn",
                         topic=topic,
                         partition=self._topics.partition,
                         offset=end,
                     )
                 self._fill()
 
-    def _find_surplus(self, entities: Collection[Entity]) -> None:
-        """Find events that no outcome names; only after fencing is it certain that there should be none."""
-        topics = list(map(self._event_topic, entities))
+    def find_surplus(self, entities: Collection[Entity]) -> list[JournalCorrupt]:
+        """Return what would be wrong if no commit were under way: of each Entity the first event that no outcome names.
+
+        If there is any, the feed must not be used again. Raises JournalError.
+        """
+        topics = list(map(self._event_topic, self._known(entities)))
         self._add(topics)
-        for topic, end in self._survey.ends(topics, self._topics.partition).items():
-            if messages := self._next(topic, end, 1):
-                head = _read(messages[0], _event_head)
-                raise _corrupt(
-                    messages[0],
-                    f"event {head.version} of {head.instance_id!r}, of Command {head.command_id}, has no outcome: a commit was torn",
-                )
+        ends = self._survey.ends(topics, self._topics.partition)
+        return [_without_outcome(message) for topic, end in ends.items() for message in self._next(topic, end, 1)]
 
     # ---------------------------------------------------------------- states
-    def _read_states(self, entities: Collection[Entity], ends: Mapping[str, int], *, fenced: bool) -> bool:
+    def _read_states(self, entities: Collection[Entity], ends: Mapping[str, int]) -> list[JournalCorrupt]:
         new = [topic for topic in map(self._state_topic, entities) if topic not in ends]
         ends = {**ends, **self._survey.ends(new, self._topics.partition)}
         self._add(map(self._state_topic, entities))
         self._replica.rounds.finish()
-        complete = True
+        problems: list[JournalCorrupt] = []
         for entity in sorted(entities):
             topic = self._state_topic(entity)
             self._total += max(0, ends[topic] - self._feed.reached(topic))
             while messages := self._next(topic, ends[topic]):
                 early = self._apply_states(entity, messages)
                 self._count(len(messages))
-                if early is not None and fenced:
-                    raise _corrupt(early, "this state is newer than all outcomes of its instance: a commit was torn")
                 if early is not None:
-                    complete = False
+                    problems.append(corrupt(early, "this state is newer than all outcomes of its instance: a commit was torn"))
                     break
-        return complete
+        return problems
 
     def _apply_states(self, entity: Entity, messages: Sequence[Message]) -> Message | None:
         """Put states into the replica; return the first that is newer than what the replica knows, and where it stops."""
@@ -184,7 +189,7 @@ class Restoring:
         states: list[State] = []
         for message in messages:
             keys.append(EntityKey(*entity, (message.key() or b"").decode()))
-            states.append(_read(message, _state))
+            states.append(state_of(message))
         versions = self._replica.places(keys)
         early = next((at for at, key in enumerate(keys) if states[at].version > versions.get(key, (0, 0))[1]), None)
         mark = self._marks([topic]) if early is None else {topic: self._mark(topic, messages[early].offset() or 0)}
@@ -197,12 +202,14 @@ class Restoring:
         topic = self._names.pending
         if end is None:
             end = self._survey.ends([topic], self._topics.partition)[topic]
+        if self._replica.pending_age_s > PENDING_TRUSTED_S:  # what says that an entry is gone may be gone itself
+            self._replica.forget_pending(topic)
         self._add([topic])
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}
             inputs: dict[str, int] = {}
             for message in messages:
-                found = _read(message, _pending)
+                found = pending_of(message)
                 if isinstance(found, Pending):
                     entries[found.number] = found
                 elif isinstance(found, int):
@@ -216,6 +223,7 @@ class Restoring:
             group, _ = self._replica.plan([transition])
             self._replica.advance(group, self._marks([topic]), inputs)
             self._count(len(messages))
+        self._replica.touch_pending()
 
     # ---------------------------------------------------------------- reading
     def _next(self, topic: str, end: int, limit: int = BATCH_RECORDS) -> Sequence[Message]:
@@ -255,30 +263,8 @@ class Restoring:
         return self._names.state(*entity)
 
 
-def _read(message: Message, read: Callable[[Message], T]) -> T:
-    """Return what a record says. Raises JournalCorrupt, with its place."""
-    try:
-        return read(message)
-    except JournalCorrupt as error:
-        raise _corrupt(message, error.message) from error
-
-
-def _outcome(message: Message) -> Turn | Refusal:
-    return read_outcome(message.value() or b"")
-
-
-def _event_head(message: Message) -> EventHead:
-    return read_event_head(message.key(), message.headers())
-
-
-def _state(message: Message) -> State:
-    return read_state(message.value() or b"", message.headers())
-
-
-def _pending(message: Message) -> Pending | int | Mapping[str, int]:
-    return read_pending(message.key(), message.value())
-
-
-def _corrupt(message: Message, problem: str) -> JournalCorrupt:
-    place = f"{message.topic()}[{message.partition()}] at offset {message.offset()}"
-    return JournalCorrupt(f"{place}: {problem}", topic=message.topic(), partition=message.partition(), offset=message.offset())
+def _without_outcome(message: Message) -> JournalCorrupt:
+    head = event_head_of(message)
+    return corrupt(
+        message, f"event {head.version} of {head.instance_id!r}, of Command {head.command_id}, has no outcome: a commit was torn"
+    )

@@ -1,4 +1,7 @@
-"""What is asked of the cluster itself: how far topics reach, which topics they are, who is a member of the group. Blocks: for threads."""
+"""What is asked of the cluster itself: how far topics reach, which topics they are, who is a member of the group.
+
+Blocks: for threads.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -18,6 +21,8 @@ ANSWER_S = 10.0  # for one
 AGAIN_S = 0.1
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID")
 T = TypeVar("T")
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
 
 class Member(Struct, frozen=True):
@@ -54,16 +59,21 @@ class Survey:
         return ids
 
     def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
-        """Return how far one partition of each topic reaches, with what is not committed yet. Raises JournalCorrupt if one is missing."""
-        return self._offsets(topics, partition, OffsetSpec.latest())
+        """Return how far one partition of each topic reaches, with what is not committed yet.
+
+        Raises JournalCorrupt if one is missing.
+        """
+        return self._offsets(topics, partition, _LATEST)
 
     def beginnings(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """Return the first offset that one partition of each topic still has."""
-        return self._offsets(topics, partition, OffsetSpec.earliest())
+        return self._offsets(topics, partition, _EARLIEST)
 
     def members(self, group: str, topic: str) -> list[Member]:
         """Return the group's members, if its partitions are assigned just now; nothing in the middle of a rebalance."""
-        described = self._asked(lambda: self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result(ANSWER_S))
+        described = self._asked(
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result(ANSWER_S)
+        )
         if described.state.name != "STABLE":
             return []
         return [
@@ -80,9 +90,7 @@ class Survey:
         if not asked:
             return {}
         level = IsolationLevel.READ_UNCOMMITTED
-        found = self._asked(
-            lambda: _results(self._admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_S))
-        )
+        found = self._asked(lambda: _results(self._admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_S)))
         missing = [each.topic for each in asked if each not in found]
         if missing:
             raise JournalCorrupt(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)

@@ -1,12 +1,13 @@
 """One partition's transactional producer: a commit whole or not at all, and never a word about it that is not certain.
 
-A producer is used until something ambiguous happened: a request that timed out may still be under way somewhere, and could land in a later
-commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch, makes the request void. Blocks: for one thread.
+A producer is used until something ambiguous happened: a request that timed out may still be under way somewhere, and could land
+in a later commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch, makes the request void.
+Blocks: for one thread.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -23,6 +24,7 @@ SLOW_S = 1.0  # a commit that took longer may have been asked for twice
 AGAIN_S = 0.05
 QUEUE_FULL_S = 0.05
 TRIES = 4  # of a commit that was aborted because the group is being balanced
+Headers = list[tuple[str, str | bytes | None]]
 _DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
 _log = logging.getLogger(__name__)
 
@@ -111,7 +113,8 @@ class Transactions:
             raise JournalRewind("the partition has no producer; nothing was stored")
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
         reached = self._produce(producer, records, patience)
-        producer.flush(min(FLUSH_S, patience.left_s))  # offsets are sent behind the records; else each waits for the other
+        # Offsets are sent behind the records; else each waits for the other.
+        self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
         self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
         self._call(Call.COMMIT, producer.commit_transaction, patience)
         return reached
@@ -126,15 +129,15 @@ class Transactions:
         last = {record.topic: at for at, record in enumerate(records)}
         partition = self._partition
         for at, (topic, key, value, headers) in enumerate(records):
-            more = {"on_delivery": delivered} if last[topic] == at else {}
+            told = delivered if last[topic] == at else None
             while True:
                 try:
-                    producer.produce(topic, value, key, partition, headers=headers, **more)
+                    producer.produce(topic, value, key, partition, told, headers=cast("Headers", headers))
                     break
                 except BufferError as error:
                     if patience.is_over:
                         raise _Failed(failure_of(Call.PRODUCE, error)) from error
-                    producer.poll(QUEUE_FULL_S)
+                    self._call(Call.PRODUCE, lambda: producer.poll(QUEUE_FULL_S), patience)
                 except KafkaException as error:
                     raise _Failed(failure_of(Call.PRODUCE, error, told=self._properties)) from error
         return reached
@@ -154,7 +157,10 @@ class Transactions:
                 patience.pause(AGAIN_S)
 
     def _end(self, failure: Failure) -> None:
-        """Abort what failed, or drop the producer where that cannot be, or is not certain to help. Raises what ends the partition."""
+        """Abort what failed, or drop the producer where that cannot be, or is not certain to help.
+
+        Raises what ends the partition.
+        """
         unknown = failure.call is Call.COMMIT and failure.action is Action.RETRY
         if unknown or failure.action in (Action.FENCED, Action.FATAL, Action.LOST):
             self.close()

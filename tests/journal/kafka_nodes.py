@@ -1,0 +1,103 @@
+"""Nodes in processes of their own, and a checker that knows the topics only."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from tests.journal.kafka_child import commands
+from tests.kafka.fixtures import Kafka
+
+WAIT_S = 60.0
+READ_S = 20.0
+
+
+class Node:
+    """A child process, and what it has said."""
+
+    def __init__(self, address: str, folder: Path, count: int) -> None:
+        command = [sys.executable, "-m", "tests.journal.kafka_child", address, str(folder), str(count)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.said: list[str] = []
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        self.said += []
+        for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
+
+    def has(self, beginning: str) -> int:
+        """Return how often it has said something that begins so."""
+        return sum(line.startswith(beginning) for line in list(self.said))
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            assert self.process.poll() is None, (self.process.returncode, self.said[-20:])
+            assert time.monotonic() < end, self.said[-20:]
+            await asyncio.sleep(0.01)
+
+    async def wait_said(self, beginning: str, times: int = 1) -> None:
+        await self.wait(lambda: self.has(beginning) >= times)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def read_committed(kafka: Kafka, topic: str, partition: int) -> list[Message]:
+    """Return what anybody sees of one partition of a topic."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": f"{kafka.prefix}check",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    found: list[Message] = []
+    end = time.monotonic() + READ_S
+    try:
+        while time.monotonic() < end:
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return found
+        raise AssertionError(f"{topic}[{partition}] has no end")
+    finally:
+        consumer.close()
+
+
+def assert_exactly_once(kafka: Kafka, partitions: int, count: int) -> None:
+    """Each Command has one Event, in the order sent per instance, with versions without gaps; the latest state is the last version."""
+    seen: dict[str, list[str]] = {}
+    for partition in range(partitions):
+        versions: dict[bytes, int] = {}
+        for message in read_committed(kafka, f"{kafka.prefix}bank.Account.events", partition):
+            headers = dict(message.headers() or ())
+            key = message.key()
+            assert int(headers["ce_sequence"]) == versions.get(key, 0) + 1, (key, headers, message.offset())
+            versions[key] = int(headers["ce_sequence"])
+            seen.setdefault(key.decode(), []).append(headers["ce_causationid"].decode())
+        latest = {
+            message.key(): int(dict(message.headers() or ())["evento-version"])
+            for message in read_committed(kafka, f"{kafka.prefix}bank.Account.state", partition)
+        }
+        assert latest == versions
+        outcomes = read_committed(kafka, f"{kafka.prefix}evento.outcomes", partition)
+        assert len(outcomes) == sum(versions.values())
+    expected: dict[str, list[str]] = {}
+    for ref in dict.fromkeys(commands(count)):
+        expected.setdefault(ref.key.id, []).append(ref.command_id)
+    assert seen == expected

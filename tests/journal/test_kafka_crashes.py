@@ -1,0 +1,70 @@
+"""Nodes on a real broker that are killed, stopped, continued and replaced: every Command once, in order, and nothing that was told is lost."""
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from evento.clock import SystemClock
+from evento.journal.kafka.journal import open_kafka
+from tests.journal.kafka_child import ENTITIES, cluster_at
+from tests.journal.kafka_nodes import Node, assert_exactly_once
+from tests.kafka.fixtures import Kafka
+
+KILLS = 8
+COUNT = 6_000
+
+
+async def assert_sound(address: str, folder: Path) -> None:
+    async with open_kafka(cluster_at(address), folder, SystemClock()) as journal:
+        await journal.provide(ENTITIES)
+        assert list(await journal.check()) == []
+
+
+@pytest.mark.slow
+async def test_killing_a_node_again_and_again_carries_out_every_command_once(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=2)
+    chance = random.Random(7)
+    told: set[str] = set()
+    kills = 0
+    while True:
+        node = Node(address, tmp_path / "node", COUNT)
+        try:
+            await node.wait(lambda: node.has("OWN") == 2 or node.has("END") == 2)
+            if kills == KILLS:
+                await node.wait_said("END 0")
+                await node.wait_said("END 1")
+                break
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+        finally:
+            node.kill()
+        kills += 1
+        told |= {name for line in node.said if line.startswith("DONE") for name in line.split()[2:]}
+    assert len(told) > 100, "too little was done for the kills to mean anything"
+    await asyncio.to_thread(assert_exactly_once, kafka, 2, COUNT)
+    await assert_sound(address, tmp_path / "node")
+
+
+@pytest.mark.slow
+async def test_a_node_that_stood_still_is_replaced_and_does_no_harm_when_it_goes_on(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=2)
+    first = Node(address, tmp_path / "first", COUNT)
+    second = None
+    try:
+        await first.wait_said("DONE", 6)
+        first.process.send_signal(signal.SIGSTOP)
+        second = Node(address, tmp_path / "second", COUNT)
+        await second.wait(lambda: second.has("OWN 0") > 0 and second.has("OWN 1") > 0)
+        first.process.send_signal(signal.SIGCONT)
+        await first.wait(lambda: first.has("REWIND") + first.has("GIVEN") >= 1 or first.has("END") == 2)
+        for number in (0, 1):
+            await second.wait(lambda number=number: second.has(f"END {number}") + first.has(f"END {number}") >= 1)
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+    await asyncio.to_thread(assert_exactly_once, kafka, 2, COUNT)
+    await assert_sound(address, tmp_path / "first")
+    await assert_sound(address, tmp_path / "second")

@@ -1,0 +1,115 @@
+"""Requests that are held back and let go later, brokers that are started again, owners that are fenced: each Command once, or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from evento.clock import SystemClock
+from evento.errors import JournalError, JournalRewind
+from evento.journal.base import Journal
+from evento.journal.kafka.address import parse_address
+from evento.journal.kafka.clients import Cluster, Times
+from evento.journal.kafka.journal import open_kafka
+from evento.journal.kafka.security import Properties
+from evento.model.transition import Transition
+from evento.testing.journal_samples import appended, keys, run
+from tests.journal.kafka_child import ENTITIES
+from tests.kafka.broker import Cluster as Brokers
+from tests.kafka.fixtures import Kafka
+from tests.kafka.proxy import Kind, Proxy, Side
+
+IMPATIENT = Times(session_ms=3_000, heartbeat_ms=500, transaction_ms=5_000, message_ms=3_000, request_ms=1_500)
+WAIT_S = 60.0
+
+
+@asynccontextmanager
+async def impatient(address: str, folder: Path) -> AsyncIterator[Journal]:
+    """Open a journal whose requests time out soon."""
+    cluster = Cluster(address=parse_address(address), security=Properties(), client_id="http://127.0.0.1:7070", times=IMPATIENT)
+    async with asyncio.timeout(WAIT_S), open_kafka(cluster, folder, SystemClock()) as journal:
+        await journal.provide(ENTITIES)
+        yield journal
+
+
+async def carry_on(journal: Journal, count: int) -> None:
+    """Append events 1 to `count` of one instance, whatever happens to owners meanwhile, as the engine does."""
+    [key] = keys(journal, 1)
+    while True:
+        try:
+            async with journal.own(0) as partition:
+                states = await partition.read_states([key])
+                for before in range(states[key].version if key in states else 0, count):
+                    await appended(partition, run(key, before, f"c{before}"))
+                return
+        except JournalRewind:
+            continue
+
+
+async def assert_whole(journal: Journal, count: int) -> None:
+    [key] = keys(journal, 1)
+    assert [turn.command.id for turn in await journal.history.read_stream(key)] == [f"c{number}" for number in range(count)]
+    assert list(await journal.check()) == []
+
+
+@pytest.mark.parametrize("side", [Side.REQUEST, Side.ANSWER])
+@pytest.mark.parametrize("kind", [Kind.END_TXN, Kind.PRODUCE, Kind.TXN_OFFSET_COMMIT, Kind.ADD_PARTITIONS_TO_TXN])
+async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
+    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path
+) -> None:
+    address = kafka.address(partitions=1, proxy=kafka_proxy)
+    async with impatient(address, tmp_path) as journal:
+        await carry_on(journal, 3)
+        held = kafka_proxy.hold(kind, side, containing=kafka.prefix.encode())
+        await carry_on(journal, 8)
+        assert held.is_caught
+        await held.release()
+        await carry_on(journal, 12)
+        await assert_whole(journal, 12)
+
+
+async def test_a_cut_connection_is_mended(kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path) -> None:
+    async with impatient(kafka.address(partitions=1, proxy=kafka_proxy), tmp_path) as journal:
+        for count in range(5, 30, 5):
+            await carry_on(journal, count)
+            kafka_proxy.cut()
+        await assert_whole(journal, 25)
+
+
+async def test_whoever_is_fenced_stores_nothing_more_and_may_begin_anew(kafka: Kafka, tmp_path: Path) -> None:
+    async with impatient(kafka.address(partitions=1), tmp_path) as journal:
+        [key] = keys(journal, 1)
+        async with journal.own(0) as partition:
+            await appended(partition, run(key, 0, "c0"))
+            stranger = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+            await asyncio.to_thread(stranger.init_transactions)
+            results = await asyncio.gather(
+                *(partition.append(Transition(runs=(run(key, before, f"c{before}"),))) for before in range(1, 5)),
+                return_exceptions=True,
+            )
+            assert [type(result) for result in results] == [JournalRewind] * 4
+            with pytest.raises(JournalError):
+                await partition.append(Transition(runs=(run(key, 1, "c1"),)))
+        await carry_on(journal, 3)
+        await assert_whole(journal, 3)
+
+
+@pytest.mark.slow
+async def test_brokers_that_are_killed_or_started_again_in_the_middle_lose_nothing(kafka_cluster: Brokers, tmp_path: Path) -> None:
+    address = f"kafka://{kafka_cluster.bootstrap}?prefix=faults.&partitions=1&replication=3&min_insync=2"
+    async with impatient(address, tmp_path) as journal:
+        count = 0
+        for number in (1, 2, 3):
+            fault = kafka_cluster.kill if number == 2 else kafka_cluster.stop
+            working = asyncio.ensure_future(carry_on(journal, count + 60))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(fault, number)
+            await working
+            count += 60
+            await asyncio.to_thread(kafka_cluster.start, number)
+            await carry_on(journal, count + 5)
+            count += 5
+        await assert_whole(journal, count)

@@ -1,0 +1,214 @@
+"""Nodes that share partitions: who owns what, handing over, and what becomes of an owner that is no more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from evento.clock import SystemClock
+from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
+from evento.journal.base import EntityPlace, Journal, Partition
+from evento.journal.kafka import membership
+from evento.journal.kafka.journal import open_kafka
+from evento.journal.kafka.placing import murmur2, partition_of
+from evento.model.keys import EntityKey
+from evento.model.transition import Refusal, Transition
+from evento.testing.journal_samples import TIME_US, appended, keys, run, whole_feed
+from tests.journal.kafka_child import ENTITIES, cluster_at
+from tests.journal.kafka_nodes import read_committed
+from tests.kafka.fixtures import Kafka
+
+WAIT_S = 20.0
+
+
+@asynccontextmanager
+async def opened(address: str, folder: Path, name: str = "http://127.0.0.1:7070") -> AsyncIterator[Journal]:
+    async with open_kafka(cluster_at(address, name), folder, SystemClock()) as journal:
+        await journal.provide(ENTITIES)
+        yield journal
+
+
+@asynccontextmanager
+async def owned(address: str, folder: Path) -> AsyncIterator[tuple[Journal, Partition]]:
+    async with asyncio.timeout(WAIT_S), opened(address, folder) as journal, journal.own(0) as partition:
+        yield journal, partition
+
+
+# ---------------------------------------------------------------- places
+@pytest.mark.parametrize(
+    ("content", "expected"),  # from the tests of Kafka's Java client
+    [
+        ("21", -973932308),
+        ("foobar", -790332482),
+        ("a-little-bit-long-string", -985981536),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+    ],
+)
+def test_the_hash_is_that_of_kafkas_java_client(content: str, expected: int) -> None:
+    assert murmur2(content.encode()) == expected & 0x7FFFFFFF
+
+
+async def test_an_entity_uses_as_many_partitions_as_it_says(kafka: Kafka, tmp_path: Path) -> None:
+    async with opened(kafka.address(partitions=3), tmp_path) as journal:
+        await journal.provide([EntityPlace("bank", "Few", 2), EntityPlace("bank", "One", 1)])
+        ids = [f"i{number}" for number in range(50)]
+        assert {journal.partition_of(EntityKey("bank", "One", each)) for each in ids} == {0}
+        assert {journal.partition_of(EntityKey("bank", "Few", each)) for each in ids} == {0, 1}
+        assert [journal.partition_of(EntityKey("bank", "Account", each)) for each in ids] == [partition_of(each, 3) for each in ids]
+
+
+async def test_what_does_not_fit_is_told_before_anything_is_appended(kafka: Kafka, tmp_path: Path) -> None:
+    async with opened(kafka.address(partitions=3), tmp_path) as journal:
+        await journal.provide([EntityPlace("bank", "Few", 2)])
+        with pytest.raises(JournalUnfit) as refused:
+            await journal.provide([EntityPlace("bank", "Few", 3), EntityPlace("bank", "Account")])
+        assert len(refused.value.details["problems"]) == 3
+        with pytest.raises(JournalUnfit):
+            await journal.provide([EntityPlace("bank", "Many", 4)])
+
+
+# ---------------------------------------------------------------- handing over
+async def test_a_second_node_gets_its_share_and_both_know_each_other(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=2)
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "a", "http://a") as first, AsyncExitStack() as owning:
+        parts = [await owning.enter_async_context(first.own(number)) for number in range(2)]
+        made = {number: next(key for key in many_keys() if first.partition_of(key) == number) for number in range(2)}
+        for number in range(2):
+            await appended(parts[number], run(made[number], 0, "c0"))
+        assert await first.read_owners() == {}
+        async with opened(address, tmp_path / "b", "http://b") as second:
+            wanted = [asyncio.ensure_future(part.wait_revoked()) for part in parts]
+            await asyncio.wait(wanted, return_when=asyncio.FIRST_COMPLETED)
+            moved = next(number for number in range(2) if wanted[number].done())
+            await appended(parts[moved], run(made[moved], 1, "c1"))  # it has time to finish
+            await owning.aclose()
+            async with second.own(moved) as theirs, first.own(1 - moved) as ours:
+                assert [turn.command.id for turn in await second.history.read_stream(made[moved])] == ["c0", "c1"]
+                await appended(theirs, run(made[moved], 2, "c2"))
+                await appended(ours, run(made[1 - moved], 1, "d1"))
+                assert await first.read_owners() == {moved: "http://b"}
+                assert await second.read_owners() == {1 - moved: "http://a"}
+                for journal in (first, second):  # whoever owns it
+                    assert [turn.version for turn in await journal.history.read_stream(made[moved])] == [1, 2, 3]
+                    assert [turn.version for turn in await journal.history.read_stream(made[1 - moved])] == [1, 2]
+                    assert len(await journal.history.read_instances("bank", "Account")) == 2
+            for task in wanted:
+                task.cancel()
+
+
+async def test_who_does_not_give_a_partition_up_in_time_cannot_commit_any_more(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "REVOKE_S", 0.2)
+    address = kafka.address(partitions=2)
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "a") as first, AsyncExitStack() as owning:
+        parts = [await owning.enter_async_context(first.own(number)) for number in range(2)]
+        async with opened(address, tmp_path / "b") as second, AsyncExitStack() as also:
+            tasks = [asyncio.ensure_future(also.enter_async_context(second.own(number))) for number in range(2)]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            moved = next(number for number in range(2) if tasks[number].done())
+            key = next(key for key in many_keys() if first.partition_of(key) == moved)
+            await appended(tasks[moved].result(), run(key, 0, "theirs"))
+            with pytest.raises(JournalRewind):
+                await parts[moved].append(Transition(runs=(run(key, 0, "ours"),)))
+            await parts[moved].wait_revoked()
+            assert [turn.command.id for turn in await first.history.read_stream(key)] == ["theirs"]
+            tasks[1 - moved].cancel()
+
+
+def many_keys() -> list[EntityKey]:
+    return [EntityKey("bank", "Account", f"acc-{number}") for number in range(100)]
+
+
+# ---------------------------------------------------------------- inputs
+def produce(kafka: Kafka, names: list[str]) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for name in names:
+        headers: list[tuple[str, str | bytes | None]] = [("ce_id", name), ("ce_type", "bank.Deposit")]
+        producer.produce(f"{kafka.prefix}bank.Account.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
+    producer.flush()
+
+
+async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_is_done(kafka: Kafka, tmp_path: Path) -> None:
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with owned(address, tmp_path) as (_, partition):
+        assert partition.inputs is not None
+        first = [*await partition.inputs.read(2)]
+        while len(first) < 4:
+            first += await partition.inputs.read(4 - len(first))
+        assert [(each.source, each.offset, each.command_id, each.problem) for each in first] == [
+            (source, number, f"c{number}", "") for number in range(4)
+        ]
+        refusal = Refusal(source, 2, first[2].key, "c2", "no-such-command", "there is none", TIME_US)
+        key = first[0].key
+        await partition.append(Transition(runs=(run(key, 0, "c0", "c1"),), inputs=((source, 3),), refusals=(refusal,)))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_consumer_groups([f"{kafka.prefix}evento"])[f"{kafka.prefix}evento"].result()  # and its offsets
+    async with owned(address, tmp_path / "another") as (_, partition):
+        assert partition.inputs is not None
+        again = [*await partition.inputs.read(10)]
+        while len(again) < 3:
+            again += await partition.inputs.read(10)
+        assert [each.command_id for each in again] == ["c3", "c4", "c5"]
+        await partition.append(Transition(inputs=((source, 6),)))
+        produce(kafka, ["c6"])
+        assert [each.command_id for each in await partition.inputs.read(10)] == ["c6"]
+    outcomes = await asyncio.to_thread(read_committed, kafka, f"{kafka.prefix}evento.outcomes", 0)
+    told = [dict(message.headers() or ())["evento-outcome"] for message in outcomes]
+    assert told == [b"succeeded", b"succeeded", b"refused"]
+
+
+async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_else(kafka: Kafka, tmp_path: Path) -> None:
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    async with owned(address, tmp_path) as (_, partition):
+        await partition.append(Transition(inputs=((source, 2),)))
+    for deleted in admin.delete_records([TopicPartition(source, 0, 4)]).values():
+        deleted.result()
+    async with owned(address, tmp_path) as (journal, partition):
+        assert partition.inputs is not None
+        with pytest.raises(JournalCorrupt, match=r"has offsets 4 to 6, and it is done with up to 2"):
+            await partition.inputs.read(1)
+        [key] = keys(journal, 1)
+        await appended(partition, run(key, 0, "c"))
+
+
+async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Kafka, tmp_path: Path) -> None:
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    async with owned(address, tmp_path) as (_, partition):
+        await partition.append(Transition(inputs=((source, 5),)))
+    admin.delete_topics([source])[source].result()
+    await asyncio.sleep(1.0)
+    async with owned(address, tmp_path) as (_, partition):
+        assert partition.inputs is not None
+        with pytest.raises(JournalCorrupt, match="made anew"):
+            await partition.inputs.read(1)
+
+
+async def made(address: str, folder: Path) -> str:
+    async with opened(address, folder):
+        return address
+
+
+def kafka_topic_ready(_: str, kafka: Kafka) -> Kafka:
+    return kafka
+
+
+async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        made_keys = keys(journal, 5)
+        for before in range(0, 9, 3):
+            await appended(partition, *(run(key, before, *(f"c{before + n}" for n in range(3))) for key in made_keys))
+        feed = await whole_feed(journal)
+    assert [entry.position for entry in feed] == list(range(1, 46))
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
+        assert await whole_feed(journal) == feed

@@ -1,0 +1,207 @@
+"""A replica is a cache: it may be old, gone, damaged or another's, and is brought up to its topics, or made anew from them."""
+
+import asyncio
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from evento.errors import JournalCorrupt
+from evento.journal.kafka import restore
+from evento.journal.kafka.records import event_records, outcome_record, state_record
+from evento.model.command import Pending
+from evento.model.keys import EntityKey
+from evento.model.transition import Transition
+from evento.testing.journal_samples import appended, command, keys, run, state, turn, whole_feed
+from tests.journal.test_kafka_owners import opened, owned
+from tests.kafka.fixtures import Kafka
+
+KEY = EntityKey("bank", "Account", "acc-000000")
+
+
+def restored(caplog: pytest.LogCaptureFixture) -> list[int]:
+    return [int(found[1]) for found in map(re.compile(r"read (\d+) records that").search, caplog.messages) if found]
+
+
+async def filled(address: str, folder: Path, count: int = 60) -> list[EntityKey]:
+    async with owned(address, folder) as (journal, partition):
+        made = keys(journal, count)
+        await appended(partition, *(run(key, 0, "a", "b") for key in made))
+        await partition.append(Transition(pending=(Pending(7, command(made[0], "p")),)))
+        return made
+
+
+async def test_a_restart_reads_only_the_difference(kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    address = kafka.address(partitions=1)
+    made = await filled(address, tmp_path / "a")
+    async with owned(address, tmp_path / "b") as (_, partition):
+        assert restored(caplog) == [120 + 60 + 1]
+        await appended(partition, run(made[0], 2, "c"))
+    caplog.clear()
+    async with owned(address, tmp_path / "a") as (_, partition):
+        assert restored(caplog) == [2]
+        assert await partition.read_states(made[:2]) == {made[0]: state(3), made[1]: state(2)}
+        assert [entry.number for entry in await partition.read_pending()] == [7]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "scribbled", "foreign"])
+async def test_a_replica_that_is_of_no_use_is_made_anew(damage: str, kafka: Kafka, tmp_path: Path) -> None:
+    address, path = kafka.address(partitions=1), tmp_path / "a" / "kafka" / "0.db"
+    made = await filled(address, tmp_path / "a")
+    async with opened(address, tmp_path / "a") as journal:
+        expected = await whole_feed(journal)
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "scribbled":
+        content = bytearray(path.read_bytes())
+        content[4096 * 3 : 4096 * 9] = b"\x5a" * 4096 * 6
+        path.write_bytes(content)
+    else:
+        path.write_bytes(b"no database at all" * 500)
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        assert await whole_feed(journal) == expected
+        assert len(await partition.read_states(made)) == len(made)
+        assert list(await journal.check()) == []
+
+
+async def test_a_replica_of_other_topics_is_made_anew(kafka: Kafka, tmp_path: Path) -> None:
+    await filled(kafka.address(partitions=1), tmp_path / "a")
+    other = kafka.address(partitions=1).replace(kafka.prefix, f"{kafka.prefix}other.")
+    (tmp_path / "b" / "kafka").mkdir(parents=True)
+    shutil.copy(tmp_path / "a" / "kafka" / "0.db", tmp_path / "b" / "kafka" / "0.db")
+    async with owned(other, tmp_path / "b") as (journal, partition):
+        [key] = keys(journal, 1)
+        assert await whole_feed(journal) == []
+        await appended(partition, run(key, 0, "c"))
+    assert (tmp_path / "b" / "kafka" / "0.db.aside").exists()
+
+
+async def test_pending_entries_that_were_resolved_long_ago_do_not_come_back(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record that says so is gone from the topic after a week: a replica that has slept longer reads all of it again."""
+    address = kafka.address(partitions=1)
+    await filled(address, tmp_path / "a")
+    path = tmp_path / "a" / "kafka" / "0.db"
+    before = path.read_bytes()
+    async with owned(address, tmp_path / "a") as (_, partition):
+        await partition.append(Transition(resolved=(7,)))
+    path.write_bytes(before)
+    monkeypatch.setattr(restore, "PENDING_TRUSTED_S", 0)
+    read = []
+    forget = restore.Replica.forget_pending
+    monkeypatch.setattr(restore.Replica, "forget_pending", lambda *arguments: read.append(forget(*arguments)))
+    async with owned(address, tmp_path / "a") as (_, partition):
+        assert read
+        assert list(await partition.read_pending()) == []
+
+
+# ---------------------------------------------------------------- what stands on the topics
+async def test_only_aborted_records_and_a_predecessors_open_commit_are_no_history(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with opened(address, tmp_path / "a"):
+        pass
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+    producer.init_transactions()
+    for _ in range(2):
+        producer.begin_transaction()
+        put_turn(producer, kafka, "lost")
+        producer.flush()
+        producer.abort_transaction()
+    producer.begin_transaction()
+    put_turn(producer, kafka, "open")
+    producer.flush()
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        assert await whole_feed(journal) == []
+        await appended(partition, run(KEY, 0, "c"))
+        assert list(await journal.check()) == []
+    async with owned(address, tmp_path / "b") as (journal, partition):
+        assert await partition.read_states([KEY]) == {KEY: state(1)}
+
+
+async def test_a_reader_waits_for_a_commit_under_way_and_shows_nothing_of_an_aborted_one(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with opened(address, tmp_path / "a") as journal:
+        producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+        producer.init_transactions()
+        for end, expected in ((producer.abort_transaction, 0), (producer.commit_transaction, 1)):
+            producer.begin_transaction()
+            put_turn(producer, kafka, "c")
+            producer.flush()
+            reading = asyncio.ensure_future(journal.history.read_stream(KEY))
+            await asyncio.sleep(0.3)
+            assert not reading.done()
+            end()
+            assert len(await reading) == expected
+        assert [entry.state for entry in await journal.history.read_instances("bank", "Account")] == [state(1)]
+
+
+TORN = {
+    "an event is missing": (["outcome", "state"], r"bank\.Account\.events\[0\] ends at offset 0, without event 1 of 'acc-000000'"),
+    "an outcome is missing": (["event", "state"], r"bank\.Account\.events\[0\] at offset \d+: event 1 .* has no outcome"),
+    "only the state is there": (["state"], r"bank\.Account\.state\[0\] at offset \d+: this state is newer"),
+    "an event is there twice": (
+        ["event", "event", "outcome", "state"],
+        r"bank\.Account\.events\[0\] at offset \d+: event 1 .* has no outcome",
+    ),
+    "another's event is there": (
+        ["other", "outcome", "state"],
+        r"bank\.Account\.events\[0\] at offset \d+: there should be event 1 of",
+    ),
+    "a turn is there twice": (
+        ["event", "outcome", "event", "outcome", "state"],
+        r"begins at version 0, but the one before ended at 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TORN)
+async def test_a_torn_commit_is_found_and_its_place_is_named(case: str, kafka: Kafka, tmp_path: Path) -> None:
+    address, (parts, expected) = kafka.address(partitions=1), TORN[case]
+    async with opened(address, tmp_path / "a"):
+        pass
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for part in parts:
+        put_turn(producer, kafka, "torn", (part,))
+    producer.flush()
+    with pytest.raises(JournalCorrupt, match=expected):
+        async with owned(address, tmp_path / "a"):
+            pass
+    async with opened(address, tmp_path / "a") as journal:
+        [difference] = await journal.check()
+        assert re.search(expected, difference)
+
+
+async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    address = kafka.address(partitions=1)
+    await filled(address, tmp_path / "a")
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for deleted in admin.delete_records([TopicPartition(f"{kafka.prefix}evento.outcomes", 0, 10)]).values():
+        deleted.result()
+    async with owned(address, tmp_path / "a"):  # who has them goes on
+        pass
+    with pytest.raises(JournalCorrupt, match="cannot be read from offset 0"):
+        async with owned(address, tmp_path / "b"):
+            pass
+
+
+def put_turn(producer: Producer, kafka: Kafka, name: str, parts: tuple[str, ...] = ("event", "outcome", "state")) -> None:
+    """Produce the records of a turn as a commit has them, or some of them."""
+    made = turn(KEY, name, 0)
+    records = {
+        "event": event_records(f"{kafka.prefix}bank.Account.events", made)[0],
+        "other": event_records(f"{kafka.prefix}bank.Account.events", turn(KEY, "other", 0))[0],
+        "outcome": outcome_record(f"{kafka.prefix}evento.outcomes", made),
+        "state": state_record(f"{kafka.prefix}bank.Account.state", KEY, state(1)),
+    }
+    for part in parts:
+        topic, key, value, headers = records[part]
+        producer.produce(topic, value, key, 0, headers=list(headers))
