@@ -57,6 +57,14 @@ class Unreadable(SchemaError):
     code = "unreadable"
 
 
+class RegistryRefused(SchemaError):
+    """The schema registry that somebody else runs does not take Evento's schemas, or does not answer."""
+
+    code = "registry-refused"
+    status = 502
+    remedy = Remedy.LATER
+
+
 # ------------------------------------------------------------------ command
 class CommandError(EventoError):
     """The Command or request is refused; nothing was stored."""
@@ -225,7 +233,7 @@ class JournalIncomplete(JournalError):
 
 
 class JournalRewind(JournalError):
-    """The commit failed before anything was durable; read again and retry."""
+    """The commit failed, or nobody knows whether it happened; read again what is there, and go on from it."""
 
     code = "journal-rewind"
     remedy = Remedy.REWIND

@@ -35,6 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     journal: Journal = "sqlite"
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 7070
+    schema_registry: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     inbox_commands: Positive = 10_000

@@ -11,7 +11,7 @@ MODULES = sorted((ROOT / "evento").rglob("*.py"))
 
 # Where a library may be imported: its exceptions and types are translated there, and known nowhere else.
 PLACES = {
-    "aiohttp": ("evento/client.py", "evento/cluster/", "evento/testing/"),
+    "aiohttp": ("evento/client.py", "evento/cluster/", "evento/journal/kafka/publishing.py", "evento/testing/"),
     "apsw": ("evento/journal/sqlite/",),
     "avro": ("evento/schema/apache.py",),
     "confluent_kafka": ("evento/journal/kafka/",),

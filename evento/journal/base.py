@@ -9,7 +9,7 @@ What the port demands of a backend, and `evento.testing.journal_contract` checks
   the transitions it was judged by are durable.
 - A second owner is impossible: opening fails with JournalBusy, or the first owner's next append raises JournalError.
 - After any JournalError the partition accepts nothing more, and what waited behind it fails alike. After a JournalRewind, and only
-  then, this process may own the partition again and go on.
+  then, this process may own the partition again and go on: what became of the appends it finds by reading, before anything else.
 
 An owner that lost its partition to another learns it from its next append that stores something. Until then what it reads as the
 owner, and a Conflict, may be as old as its last append.
@@ -115,7 +115,8 @@ class Partition(Protocol):
     async def append(self, transition: Transition) -> Appended | Conflict:
         """Make the transition durable, and return when it is. May be called again before an earlier call returns: order is kept.
 
-        Raises JournalRewind if certainly nothing was stored, JournalError if this process must give the partition up.
+        Raises JournalRewind if it was not stored, or nobody knows whether it was (another is the owner now, the store did not
+        answer): own the partition again, and read. Raises another JournalError if this process cannot mend it.
         """
         ...
 
@@ -197,7 +198,8 @@ class Journal(CatalogLog, Protocol):
         """Become the owner of a partition for the time of the context; entering it may take seconds (a store to be read first),
         or for ever, while others have it.
 
-        Raises JournalBusy if somebody else is the owner, unless the backend ends the other's ownership instead.
+        Raises JournalBusy if somebody else is the owner, unless the backend ends the other's ownership instead. Never raises
+        JournalRewind: where owning fails for a reason that passes, it waits and tries again.
         """
         ...
 

@@ -10,6 +10,7 @@ from evento.protocol.reserved import OUTCOME_ID, reserved_schemas
 from evento.registry.contents import Contents
 from evento.registry.schema_files import full_name
 from evento.schema import Schema, parse_schema
+from evento.schema.registered import RegisteredSchema
 
 _VALUE = "-value"
 _OUTCOMES_TOPIC = "evento.outcomes"
@@ -48,6 +49,15 @@ class Subjects:
     def places(self, schema_id: int) -> Sequence[tuple[str, int]]:
         """Return every subject that has a schema, and as which version."""
         return [(name, ids.index(schema_id) + 1) for name, ids in self._by_name.items() if schema_id in ids]
+
+    def of_topics(self) -> Sequence[RegisteredSchema]:
+        """Return every version of the subjects that are named after topics, those of a subject in order."""
+        return [
+            RegisteredSchema(subject, version, schema_id, self.text(schema_id) or "")
+            for subject, ids in self._by_name.items()
+            if subject.endswith(_VALUE)
+            for version, schema_id in enumerate(ids, 1)
+        ]
 
     def _records(self) -> dict[str, Sequence[int]]:
         records: dict[str, list[int]] = {}

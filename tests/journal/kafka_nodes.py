@@ -80,7 +80,7 @@ def read_committed(kafka: Kafka, topic: str, partition: int) -> list[Message]:
 
 
 def assert_exactly_once(kafka: Kafka, partitions: int, count: int) -> None:
-    """Each Command has one Event, in the order sent per instance, with versions without gaps; the latest state is the last version."""
+    """Each Command has one Event, in the order sent per instance, versions have no gaps, the latest state is the last version."""
     seen: dict[str, list[str]] = {}
     for partition in range(partitions):
         versions: dict[bytes, int] = {}

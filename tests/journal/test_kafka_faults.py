@@ -1,4 +1,4 @@
-"""Requests that are held back and let go later, brokers that are started again, owners that are fenced: each Command once, or not at all."""
+"""Requests held back and let go later, brokers started again, owners that are fenced: each Command once, or not at all."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.kafka.fixtures import Kafka
 from tests.kafka.proxy import Kind, Proxy, Side
 
 IMPATIENT = Times(session_ms=3_000, heartbeat_ms=500, transaction_ms=5_000, message_ms=3_000, request_ms=1_500)
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 @asynccontextmanager

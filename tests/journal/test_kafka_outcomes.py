@@ -14,6 +14,7 @@ from evento.errors import JournalCorrupt
 from evento.journal.kafka import avro
 from evento.journal.kafka.outcomes import decode_outcome, encode_refusal, encode_turn
 from evento.model.command import Turn
+from evento.model.keys import EntityKey
 from evento.model.transition import Refusal
 from evento.protocol.reserved import OUTCOME_ID, RESERVED_FROM, reserved_schemas
 from evento.schema import pack_confluent, parse_schema, unpack_confluent
@@ -22,7 +23,7 @@ from tests.journal.record_strategies import LONG_MAX, keys, refusals, turns
 
 SCHEMA = fastavro.parse_schema(json.loads(reserved_schemas()[OUTCOME_ID]))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SAMPLE = turn(("bank", "Account", "blue"), "c1", before=6, events=2)
+SAMPLE = turn(EntityKey("bank", "Account", "blue"), "c1", before=6, events=2)
 
 
 def moment(time_us: int | None) -> datetime | None:
@@ -92,12 +93,41 @@ def test_what_an_avro_library_writes_is_read(told: Turn | Refusal) -> None:
 @example(1 << 48, b"")
 @example((1 << 55) - 1, b"")
 @example(1 << 55, b"")
+@example(-(1 << 50), b"")
+@example(1 << 50, b"\x7f")
 def test_a_time_is_a_long(number: int, behind: bytes) -> None:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, "long", number)
     end = len(out.getvalue())
     assert avro.time(number) == avro.long(number) == out.getvalue()
     assert avro.read_time(out.getvalue() + behind, 0) == avro.read_long(out.getvalue() + behind, 0) == (number, end)
+
+
+@pytest.mark.parametrize("read", [avro.read_text, avro.read_data])
+@pytest.mark.parametrize("size", [b"\x01", b"\xff\x01", b"\x81\x80\x01", b"\xff" * 10, b"\xfe" * 9 + b"\x03"])
+def test_a_size_that_is_negative_or_too_long_is_refused(read, size: bytes) -> None:
+    with pytest.raises(ValueError):
+        read(b"abc" + size + b"abc", 3)
+
+
+def in_blocks(*blocks: bytes) -> bytes:
+    """Return the sample with its two events in other blocks than Evento writes."""
+    events = [b"".join((avro.text(e.type), avro.long(e.schema_id), avro.data(e.payload), avro.NULL)) for e in SAMPLE.events]
+    written = avro.long(2) + b"".join(events)
+    given = b"".join(
+        count + avro.long(len(event)) * (count == b"\x01") + event for count, event in zip(blocks, events, strict=True)
+    )
+    assert encode_turn(SAMPLE).count(written) == 1
+    return encode_turn(SAMPLE).replace(written, given)
+
+
+@pytest.mark.parametrize("counts", [(b"\x02", b"\x02"), (b"\x01", b"\x01")])
+def test_events_in_several_blocks_are_not_what_evento_writes(counts) -> None:
+    """Other writers of Avro may do so; but nobody else writes outcomes."""
+    value = in_blocks(*counts)
+    assert fastavro.schemaless_reader(io.BytesIO(value[5:]), SCHEMA, None) == as_datum(SAMPLE)
+    with pytest.raises(JournalCorrupt):
+        decode_outcome(value)
 
 
 @given(st.data(), turns | refusals)

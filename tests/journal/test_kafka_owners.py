@@ -135,7 +135,9 @@ def produce(kafka: Kafka, names: list[str]) -> None:
 
 async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_is_done(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     async with owned(address, tmp_path) as (_, partition):
         assert partition.inputs is not None
         first = [*await partition.inputs.read(2)]
@@ -165,7 +167,9 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
 
 async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_else(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     async with owned(address, tmp_path) as (_, partition):
         await partition.append(Transition(inputs=((source, 2),)))
@@ -181,7 +185,9 @@ async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_els
 
 async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Kafka, tmp_path: Path) -> None:
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
-    produce(kafka_topic_ready(await made(address, tmp_path), kafka), [f"c{number}" for number in range(6)])
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, [f"c{number}" for number in range(6)])
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     async with owned(address, tmp_path) as (_, partition):
         await partition.append(Transition(inputs=((source, 5),)))
@@ -191,15 +197,6 @@ async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Ka
         assert partition.inputs is not None
         with pytest.raises(JournalCorrupt, match="made anew"):
             await partition.inputs.read(1)
-
-
-async def made(address: str, folder: Path) -> str:
-    async with opened(address, folder):
-        return address
-
-
-def kafka_topic_ready(_: str, kafka: Kafka) -> Kafka:
-    return kafka
 
 
 async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from evento.errors import JournalCorrupt
 from evento.journal.kafka import restore
@@ -179,8 +180,6 @@ async def test_a_torn_commit_is_found_and_its_place_is_named(case: str, kafka: K
 
 
 async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path) -> None:
-    from confluent_kafka.admin import AdminClient
-
     address = kafka.address(partitions=1)
     await filled(address, tmp_path / "a")
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})

@@ -1,1 +1,1 @@
-"""The distributed journal: topics of Kafka, and a replica of each partition beside them (docs/decisions/008)."""
+"""The distributed journal: partitions, groups and transactions of a Kafka cluster (design §7)."""

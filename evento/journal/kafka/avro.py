@@ -82,7 +82,7 @@ def read_long(source: bytes, at: int) -> tuple[int, int]:
 def read_time(source: bytes, at: int) -> tuple[int, int]:
     """Read the long that a time is."""
     bits = int.from_bytes(source[at : at + 8], "little")
-    if bits & 0x8080808080808080 != 0x80808080808080 or bits & 1 or bits < 1 << 56:
+    if bits & 0x8080808080808080 != 0x80808080808080 or bits & 1:
         return read_long(source, at)
     bits &= 0x7F7F7F7F7F7F7F7F
     bits = (bits & 0x7F007F007F007F) | (bits & 0x7F007F007F007F00) >> 1

@@ -151,7 +151,7 @@ _ACTIONS: dict[Call, dict[str, Action]] = {
         "_ASSIGNMENT_LOST": Action.LOST,
         "_MAX_POLL_EXCEEDED": Action.LOST,
     },
-    Call.ADMIN: {**_GONE, **_AWAY, **_MOVING, "THROTTLING_QUOTA_EXCEEDED": Action.RETRY},
+    Call.ADMIN: {**_GONE, **_AWAY, **_MOVING, "_NOENT": Action.RETRY, "THROTTLING_QUOTA_EXCEEDED": Action.RETRY},
     Call.INTAKE: {
         **_MOVING,
         **_MAYBE,

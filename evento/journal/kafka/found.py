@@ -28,6 +28,17 @@ def event_head_of(message: Message) -> EventHead:
     return _read(message, lambda: read_event_head(message.key(), headers_of(message)))
 
 
+def is_event(message: Message, wanted: tuple[str, int, str]) -> bool:
+    """Return whether a record is this event (instance, version, Command) as Evento writes it; else `event_head_of` tells more."""
+    instance_id, version, command_id = wanted
+    headers = headers_of(message)
+    return (
+        message.key() == instance_id.encode()
+        and ("ce_sequence", b"%020d" % version) in headers
+        and ("ce_causationid", command_id.encode()) in headers
+    )
+
+
 def state_of(message: Message) -> State:
     """Return the state that a record holds."""
     return _read(message, lambda: read_state(message.value() or b"", headers_of(message)))

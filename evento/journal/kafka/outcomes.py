@@ -180,8 +180,6 @@ def _read_command(value: bytes, at: int, head: _Head) -> tuple[Command, int]:
 
 def _read_events(value: bytes, at: int) -> tuple[tuple[Event, ...], int]:
     count, at = read_long(value, at)
-    if count < 0:
-        raise ValueError("a block of events with its size in front is not what Evento writes")
     if not count:
         return (), at
     events = []
@@ -192,7 +190,7 @@ def _read_events(value: bytes, at: int) -> tuple[tuple[Event, ...], int]:
         events.append(Event(kind, schema_id, payload, value[at] == 1))
         at += 1
     if value[at]:
-        raise ValueError("a second block of events is not what Evento writes")
+        raise ValueError("events in several blocks, or in one with its size, are not what Evento writes")
     return tuple(events), at + 1
 
 

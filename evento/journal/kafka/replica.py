@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import apsw
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evento.errors import JournalCorrupt, JournalError
+from evento.errors import JournalError
 from evento.journal.kafka.patience import Patience, age_s
-from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, one, translated
+from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, is_of_the_system, one, translated
 from evento.journal.sqlite.group import Group
 from evento.journal.sqlite.hashing import command_hash
 from evento.journal.sqlite.layout import content_checksum, encode, name_of
@@ -179,8 +178,8 @@ def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
         with translated():
             replica = Replica(path, tuning)
     except JournalError as error:
-        if isinstance(error.__cause__, apsw.Error | OSError) and not isinstance(error, JournalCorrupt):
-            raise  # the disk is full, or no place of ours: another file would fare no better
+        if is_of_the_system(error):
+            raise  # another file would fare no better
         reason = error.message
     else:
         try:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalUnreachable
 from evento.journal.kafka.feed import BATCH_RECORDS, Feed
-from evento.journal.kafka.found import corrupt, event_head_of, outcome_of, pending_of, state_of
+from evento.journal.kafka.found import corrupt, event_head_of, is_event, outcome_of, pending_of, state_of
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.replica import Mark, Replica
@@ -126,8 +126,10 @@ class Restoring:
         ]
         messages = self._events(topic, len(wanted), wanted)
         for (instance_id, version, command_id), message in zip(wanted, messages, strict=True):
+            if is_event(message, (instance_id, version, command_id)):
+                continue
             head = event_head_of(message)
-            if head.instance_id != instance_id or head.version != version or head.command_id != command_id:
+            if (head.instance_id, head.version, head.command_id) != (instance_id, version, command_id):
                 raise corrupt(
                     message,
                     f"there should be event {version} of {instance_id!r}, of Command {command_id}, as its outcome says, and there "

@@ -17,8 +17,10 @@ from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.security import Properties
 
 ASK_S = 30.0  # for an answer, however often the cluster says "not yet"
-ANSWER_S = 10.0  # for one
+ANSWER_S = 3.0  # for one
+REQUEST_S = 2.5  # after which the client gives one up
 AGAIN_S = 0.1
+_NOBODY = "_NOENT"  # no partition has a leader just now, or there are no such partitions
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID")
 T = TypeVar("T")
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -37,8 +39,8 @@ class Survey:
     """An administrator who only asks. Any thread may call. Raises JournalError when the cluster does not answer, or refuses to."""
 
     def __init__(self, properties: Properties) -> None:
-        self._admin = AdminClient(properties)
         self._properties = properties
+        self._admin = AdminClient(dict(properties))
         self._known: dict[str, str] = {}
 
     def identity(self, topic: str) -> str:
@@ -53,7 +55,7 @@ class Survey:
         if not topics:
             return {}
         asked = TopicCollection(list(topics))
-        found = self._asked(lambda: _results(self._admin.describe_topics(asked, request_timeout=ANSWER_S)))
+        found = self._asked(lambda: _results(self._admin.describe_topics(asked, request_timeout=REQUEST_S)))
         ids = {topic: str(described.topic_id) for topic, described in found.items()}
         self._known.update((topic, made) for topic, made in ids.items() if topic not in self._known)
         return ids
@@ -72,7 +74,7 @@ class Survey:
     def members(self, group: str, topic: str) -> list[Member]:
         """Return the group's members, if its partitions are assigned just now; nothing in the middle of a rebalance."""
         described = self._asked(
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result(ANSWER_S)
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S)
         )
         if described.state.name != "STABLE":
             return []
@@ -89,12 +91,20 @@ class Survey:
         asked = {TopicPartition(topic, partition): which for topic in topics}
         if not asked:
             return {}
-        level = IsolationLevel.READ_UNCOMMITTED
-        found = self._asked(lambda: _results(self._admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_S)))
+        found = self._asked(lambda: self._list(asked))
         missing = [each.topic for each in asked if each not in found]
         if missing:
             raise JournalCorrupt(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
         return {place.topic: result.offset for place, result in found.items()}
+
+    def _list(self, asked: Mapping[TopicPartition, OffsetSpec]) -> dict[Any, Any]:
+        level = IsolationLevel.READ_UNCOMMITTED
+        try:
+            return _results(self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=REQUEST_S))
+        except KafkaException as error:
+            if error.args[0].name() != _NOBODY or len(self.identities([each.topic for each in asked])) == len(asked):
+                raise
+            return {}
 
     def _asked(self, ask: Callable[[], T]) -> T:
         patience = Patience(ASK_S)
@@ -103,11 +113,13 @@ class Survey:
                 return ask()
             except KafkaException as error:
                 failure = failure_of(Call.ADMIN, error, told=self._properties)
-                if failure.action is not Action.RETRY or patience.is_over:
+                if failure.action in (Action.REFUSED, Action.QUARANTINE) or patience.is_over:  # to ask again never harms
                     raise error_of(failure) from error
             except TimeoutError as error:
                 if patience.is_over:
                     raise JournalUnreachable("the Kafka cluster does not answer") from error
+            # A client that lost its connection may stay without an answer for ever; another one does not.
+            self._admin = AdminClient(dict(self._properties))
             patience.pause(AGAIN_S)
 
 

@@ -116,8 +116,9 @@ def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic]) -> 
     missing = _made(admin, topics)
     names = [topic.name for topic in topics]
     there, settings = admin.describe_topics(names), admin.describe_settings(names)
-    late = ", ".join(topic.name for topic in missing if topic.name not in there)
-    if late:
+    hidden = {name for name, state in there.items() if state == HIDDEN or settings.get(name) is None}
+    late = ", ".join(topic.name for topic in missing if topic.name not in there or topic.name in hidden)
+    if late:  # a broker that has not heard of a new topic may answer as if it were hidden
         raise JournalUnreachable(f"the cluster has not made {late} yet")
     found = [
         difference for topic in topics for difference in _differences(address, topic, there[topic.name], settings.get(topic.name))

@@ -12,14 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import apsw
-
 from evento.errors import JournalCorrupt
 from evento.journal.kafka.holding import Node
 from evento.journal.kafka.replica import Replica, opened_replica
 from evento.journal.kafka.restore import Restoring
 from evento.journal.sqlite.audit import audit
-from evento.journal.sqlite.connection import connect_reader, load_queries, one, translated
+from evento.journal.sqlite.connection import Connection, connect_reader, load_queries, one, translated
 from evento.journal.sqlite.layout import decode_state
 from evento.journal.sqlite.rows import read_page
 
@@ -79,7 +77,7 @@ def _differences(number: int, paths: tuple[Path, Path], *, complete: bool) -> It
             yield from _states(number, used, fresh)
 
 
-def _turns(number: int, used: apsw.Connection, fresh: apsw.Connection) -> Iterator[str]:
+def _turns(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
     queries, after = load_queries(), 0
     until = one(used, queries["last_position"])
     if until > (there := one(fresh, queries["last_position"])):
@@ -93,7 +91,7 @@ def _turns(number: int, used: apsw.Connection, fresh: apsw.Connection) -> Iterat
         after += len(ours)
 
 
-def _states(number: int, used: apsw.Connection, fresh: apsw.Connection) -> Iterator[str]:
+def _states(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
     sql = load_queries()["audit_states"] + " ORDER BY number"
     read: dict[int, Row] = {}
     theirs = iter(fresh.execute(sql))

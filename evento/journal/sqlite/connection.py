@@ -20,6 +20,7 @@ READER_CACHE_KIB = 8 * 1024
 CHECKPOINT_PAGES = 2000  # of the WAL; 8 MiB
 QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento verify` only
 SqlValue = int | float | str | bytes | None
+Connection = apsw.Connection
 CHUNK_ROWS = (512, 128, 32, 8, 1)
 CACHED_SQL_BYTES_MAX = 16384  # a longer statement would be prepared anew each time
 
@@ -54,6 +55,11 @@ def translated() -> Iterator[None]:
         raise JournalCorrupt(f"the journal's file is damaged: {error}") from error
     except (apsw.Error, OSError) as error:
         raise JournalError(f"SQLite failed: {type(error).__name__}: {error}") from error
+
+
+def is_of_the_system(error: JournalError) -> bool:
+    """Return whether SQLite or the system failed (a full disk, a missing right), and not what a file holds."""
+    return isinstance(error.__cause__, apsw.Error | OSError) and not isinstance(error, JournalCorrupt)
 
 
 def connect_writer(path: Path, tuning: Tuning = JOURNAL) -> apsw.Connection:
