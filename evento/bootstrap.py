@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import SystemClock
 from evento.cluster.gateway import Gateway
-from evento.cluster.link import is_address
+from evento.cluster.link import is_address, open_links
 from evento.cluster.peering import Credentials, Peering
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
@@ -100,7 +101,8 @@ class Node:
         self.gateway: Gateway | None = None
         self.peering: Peering | None = None
         if credentials is not None:
-            self.gateway = Gateway(journal, engine, self.reader, self.clock, own=credentials.address, sign=credentials.sign)
+            links = partial(open_links, credentials.sign)
+            self.gateway = Gateway(journal, engine, self.reader, self.clock, own=credentials.address, links=links)
             self.peering = Peering(journal, engine, self.reader, credentials)
         self._looked = 0  # how often it was looked whether there is a newer catalog
         self._behind = ""  # why a newer one is not in force

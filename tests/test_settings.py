@@ -40,6 +40,14 @@ def test_every_mistake_is_told_with_its_name_and_value(tmp_path: Path) -> None:
     assert "'99999'" in str(error.value)
 
 
+def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+    assert "hush" not in repr(read_settings({"EVENTO_CLUSTER_SECRET": "hush hush hush hush"}))
+    (tmp_path / "evento.toml").write_text('clustersecret = "hush hush hush hush"\n')
+    with pytest.raises(SettingsError, match="16 characters") as error:
+        read_settings({"EVENTO_CLUSTER_SECRET": "hush"})
+    assert "hush" not in str(error.value) and "hush" not in str(error.value.details)
+
+
 def test_the_url_of_the_server_is_for_clients_only() -> None:
     assert read_url({}) == "http://127.0.0.1:7070"
     assert read_url({"EVENTO_URL": "http://e"}) == "http://e"
@@ -62,6 +70,6 @@ def test_a_property_in_the_wrong_file_is_refused_without_its_value(tmp_path: Pat
 
 def test_the_page_on_settings_has_each_with_its_default() -> None:
     page = (Path(__file__).parent.parent / "docs/reference/settings.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]+)`|none) \|", page, re.MULTILINE))
     defaults = Settings()
     assert rows == {name: str(getattr(defaults, name)) or "none" for name in Settings.__struct_fields__}

@@ -5,13 +5,13 @@ was lost before it answered. So a rebalance is a delay, and no error, for as lon
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 
 from evento.clock import Clock
 from evento.cluster.asking import Asking
-from evento.cluster.link import Sign, open_session
+from evento.cluster.link import MakeLink
 from evento.cluster.nodes import Nodes
 from evento.cluster.parcel import Parcel
 from evento.cluster.route import PAUSE_FIRST_S, PAUSE_MAX_S, Route
@@ -26,19 +26,20 @@ from evento.reads.reader import Reader
 HELD_COMMANDS_MAX = 10_000  # that wait for an owner
 GRACE_S = 5.0  # that a Command is looked after longer than its sender asked to wait
 SWEEP_S = 0.25
+OpenLinks = Callable[[], AbstractAsyncContextManager[MakeLink]]
 
 
 class Gateway:
     """The way in for Commands where nodes share the partitions."""
 
-    def __init__(self, journal: Journal, engine: Engine, reader: Reader, clock: Clock, *, own: str, sign: Sign) -> None:
+    def __init__(self, journal: Journal, engine: Engine, reader: Reader, clock: Clock, *, own: str, links: OpenLinks) -> None:
         """`own` is this node's address."""
         self._engine = engine
         self._owners = engine.owners
         self._partition_of = journal.partition_of
         self._clock = clock
         self._own = own
-        self._sign = sign
+        self._links = links
         self._nodes: Nodes | None = None
         self._routes = [Route(number, self._held_one) for number in range(journal.partitions)]
         self._held = 0  # how many Commands wait for an owner, at least
@@ -51,8 +52,8 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Reach the other nodes for the time of the context. What waits at its end is told NotReady."""
-        async with open_session() as session, asyncio.TaskGroup() as tasks:
-            nodes = self._nodes = Nodes(session, self._sign, tasks, own=self._own)
+        async with self._links() as make_link, asyncio.TaskGroup() as tasks:
+            nodes = self._nodes = Nodes(make_link, tasks, own=self._own)
             loops = [tasks.create_task(self._find_owners()), tasks.create_task(self._sweep())]
             try:
                 yield

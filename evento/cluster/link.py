@@ -1,9 +1,9 @@
-"""Requests from this node to another one. The only module here that knows the HTTP client."""
+"""Requests from this node to another one, as a port and over HTTP. The only module here that knows the HTTP client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,14 +21,6 @@ _ADDRESS_CHARS_MAX = 300
 Sign = Callable[[str, str], Mapping[str, str]]  # address and path to headers
 
 
-@asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Give what all links share: the connections."""
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
-        yield session
-
-
 def is_address(text: str) -> bool:
     """Tell whether this may be the address of a node: http or https, a host, perhaps a port, and nothing more."""
     try:
@@ -39,8 +31,33 @@ def is_address(text: str) -> bool:
     return bool(plain) and parts.scheme in ("http", "https") and len(text) <= _ADDRESS_CHARS_MAX
 
 
-class Link:
+class Link(Protocol):
     """The way to one other node."""
+
+    address: str
+
+    def converse(self, path: str, said: AsyncIterator[bytes]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Say what comes, and give what is answered meanwhile. Raises Unreachable when either breaks, or nothing is heard."""
+        ...
+
+    async def ask(self, ask: Ask) -> Reply:
+        """Ask once. Raises Unreachable, TooLarge, InvalidRequest."""
+        ...
+
+
+MakeLink = Callable[[str], Link]  # to the node at an address
+
+
+@asynccontextmanager
+async def open_links(sign: Sign) -> AsyncIterator[MakeLink]:
+    """Give what makes links; they share their connections, and end with the context."""
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False) as session:
+        yield lambda address: HttpLink(session, address, sign)
+
+
+class HttpLink:
+    """The way to one other node over HTTP."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, sign: Sign) -> None:
         self.address = address
@@ -49,13 +66,13 @@ class Link:
 
     @asynccontextmanager
     async def converse(self, path: str, said: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Say what comes, and give what is answered meanwhile. Raises Unreachable when either breaks, or nothing is heard."""
+        """See `Link.converse`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         async with self._post(path, said, timeout) as response:
             yield self._parts(response)
 
     async def ask(self, ask: Ask) -> Reply:
-        """Ask once. Raises Unreachable, TooLarge."""
+        """See `Link.ask`."""
         timeout = aiohttp.ClientTimeout(total=ASK_S, sock_connect=CONNECT_S)
         async with self._post(ASKS_PATH, encode_ask(ask), timeout) as response:
             body = bytearray()

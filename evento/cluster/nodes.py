@@ -2,11 +2,10 @@
 
 import asyncio
 
-import aiohttp
 from msgspec import Struct
 
 from evento.cluster.lane import Lane
-from evento.cluster.link import Link, Sign, is_address
+from evento.cluster.link import Link, MakeLink, is_address
 from evento.cluster.wire import SINGLES_PATH, STREAMS_PATH
 
 NODES_MAX = 256
@@ -23,9 +22,9 @@ class Node(Struct, frozen=True):
 class Nodes:
     """The nodes by address. Used within a task group, in which the lanes run."""
 
-    def __init__(self, session: aiohttp.ClientSession, sign: Sign, tasks: asyncio.TaskGroup, *, own: str) -> None:
-        self._session = session
-        self._sign = sign
+    def __init__(self, make_link: MakeLink, tasks: asyncio.TaskGroup, *, own: str) -> None:
+        """`own` is the address of this node."""
+        self._make_link = make_link
         self._tasks = tasks
         self._own = own
         self._nodes: dict[str, Node] = {}
@@ -54,7 +53,7 @@ class Nodes:
             task.cancel()
 
     def _open(self, address: str) -> Node:
-        link = Link(self._session, address, self._sign)
+        link = self._make_link(address)
         node = Node(link, Lane(link, SINGLES_PATH), Lane(link, STREAMS_PATH))
         for lane in (node.singles, node.streams):
             task = self._tasks.create_task(lane.run())

@@ -201,6 +201,17 @@ class ReadingContract(OpenedStore):
                     listed += [entry.key.id for entry in page]
                 assert listed == expected
 
+    async def test_a_listing_can_be_of_some_partitions(self, open_journal: OpenJournal) -> None:
+        async with self.owned(open_journal) as (journal, partition):
+            made = belonging(journal, [f"i{number}" for number in range(10)])
+            for key in made:
+                await appended(partition, run(key, 0, "c"))
+            here, history = [journal.partition_of(made[0])], journal.history
+            assert len(await history.read_instances("bank", "Account", partitions=here)) == len(made)
+            others = [number for number in range(journal.partitions + 1) if number not in here]
+            assert list(await history.read_instances("bank", "Account", partitions=others[:-1])) == []
+            assert list(await history.read_instances("bank", "Account", partitions=())) == []
+
     async def test_a_listing_shows_new_and_old_instances_with_their_last_states(self, open_journal: OpenJournal) -> None:
         async with self.owned(open_journal) as (journal, partition):
             made = keys(journal, 10)

@@ -138,3 +138,9 @@ async def test_a_method_that_a_path_does_not_know_is_405_and_tells_the_ones_it_k
     async with server.session.delete("/v1/catalog") as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
         assert (await response.json(content_type=None))["code"] == "method-not-allowed"
+
+
+async def test_what_only_other_nodes_use_is_not_there_where_no_journal_is_shared(server: Server) -> None:
+    for path in ("/peer/commands", "/peer/streams", "/peer/asks"):
+        async with server.session.post(path, data=b"\x01") as response:
+            assert response.status == 404

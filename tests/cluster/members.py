@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from evento.settings import Settings
 from tests.cluster.shared import Shared, SharedJournal
 
 SOURCE = Path(__file__).with_name("counter.py")
-SECRET = "a secret that nodes share"
+SECRET = "a secret that nodes share"  # noqa: S105
 WAIT_S = 30.0
 
 
@@ -107,9 +107,16 @@ class Cluster:
 
     async def owned(self, owners: dict[int, Member]) -> None:
         """Wait until partitions are with these nodes."""
-        async with asyncio.timeout(WAIT_S):
-            while any(self.shared.owners.get(number) != member.url for number, member in owners.items()):
-                await asyncio.sleep(0.005)
+        await until(lambda: all(self.shared.owners.get(number) == member.url for number, member in owners.items()))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; not for ever."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -5,10 +5,10 @@ It stands for what the nodes have between them, and for nothing of theirs: the n
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from evento.errors import JournalError
+from evento.errors import JournalRewind
 from evento.journal.base import CommandRef, EntityPlace, EventsEntry, InstanceEntry, Partition, TurnEntry
 from evento.journal.memory import MemoryJournal, MemoryPartition
 from evento.model.command import Pending, State, Turn
@@ -27,6 +27,8 @@ class Shared:
         self.changed = asyncio.Event()
         self.silent: set[str] = set()  # nodes that hear of no commit any more: it is durable, and they are not told
         self.committed = asyncio.Event()  # something was committed by a silent node
+        self.commit_s: Callable[[], float] = lambda: 0.002
+        self.fails: Callable[[], bool] = lambda: False  # whether a commit does, and with it those that follow
 
     def assign(self, address: str, *numbers: int) -> None:
         """Give partitions to a node; its owner until now is asked to give them up."""
@@ -103,6 +105,8 @@ class SharedPartition:
         self._journal = journal
         self.number = number
         self.inputs = inner.inputs
+        self._in_order = asyncio.Lock()
+        self._dead = False
 
     async def wait_revoked(self) -> None:
         shared = self._journal.shared
@@ -119,10 +123,15 @@ class SharedPartition:
         return await self._inner.read_pending()
 
     async def append(self, transition: Transition) -> Appended | Conflict:
-        await asyncio.sleep(0.002)
-        appended = await self._inner.append(transition)
-        if self._journal.address in self._journal.shared.silent:
-            self._journal.shared.committed.set()
+        shared = self._journal.shared
+        async with self._in_order:
+            await asyncio.sleep(shared.commit_s())
+            self._dead = self._dead or shared.fails()
+            if self._dead:
+                raise JournalRewind("nothing was stored")
+            appended = await self._inner.append(transition)
+        if self._journal.address in shared.silent:
+            shared.committed.set()
             await asyncio.get_running_loop().create_future()
         return appended
 
@@ -159,7 +168,3 @@ class SharedHistory:
 
     def _part(self, key: EntityKey):  # type: ignore[no-untyped-def]
         return self._parts[self._place(key)]  # type: ignore[operator]
-
-
-class Lost(JournalError):
-    """A node was killed."""

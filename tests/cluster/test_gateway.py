@@ -11,7 +11,7 @@ import pytest
 from evento.cluster import gateway
 from evento.model.keys import EntityKey
 from evento.registry.reading import read_deployment
-from tests.cluster.members import SOURCE, Cluster, Member, cluster_of
+from tests.cluster.members import SOURCE, Cluster, Member, cluster_of, until
 
 NAMES = [f"c{number}" for number in range(16)]
 
@@ -158,9 +158,7 @@ async def test_a_command_waits_for_an_owner_and_is_refused_when_there_is_none_in
     monkeypatch.setattr(gateway, "GRACE_S", 0.3)
     name = owned_by(cluster, second)[0]
     cluster.shared.assign("", *range(4))
-    async with asyncio.timeout(10):
-        while cluster.shared.owners:
-            await asyncio.sleep(0.01)
+    await until(lambda: not cluster.shared.owners)
     status, told = await cluster.count(first, name, 1, idempotency_key="k", prefer="wait=0")
     assert (status, told["code"]) == (503, "not-ready")
     async with asyncio.TaskGroup() as tasks:
@@ -176,15 +174,11 @@ async def test_who_waits_for_an_owner_waits_in_a_bounded_place(cluster: Cluster,
     first, _ = cluster.members
     monkeypatch.setattr(gateway, "HELD_COMMANDS_MAX", 5)
     cluster.shared.assign("", *range(4))
-    async with asyncio.timeout(10):
-        while cluster.shared.owners:
-            await asyncio.sleep(0.01)
+    await until(lambda: not cluster.shared.owners)
     async with asyncio.TaskGroup() as tasks:
         held = [tasks.create_task(cluster.count(first, name, 1, prefer="wait=20")) for name in NAMES]
         streamed = tasks.create_task(stream(cluster, first, [line(name, 2, f"s-{name}") for name in NAMES]))
-        async with asyncio.timeout(10):
-            while sum(each.done() for each in held) < len(NAMES) - 5:
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(each.done() for each in held) >= len(NAMES) - 5)
         assert {each.result()[1]["code"] for each in held if each.done()} == {"overloaded"}
         assert not streamed.done()
         cluster.shared.assign(first.url, *range(4))
@@ -200,6 +194,14 @@ async def test_lists_have_what_all_nodes_have_page_by_page(cluster: Cluster) -> 
         for limit in (1, 5, 100):
             assert await pages(cluster, member, "/v1/tests/Counter?", "instances", limit) == sorted(NAMES)
             assert sorted(await pages(cluster, member, "/v1/pending?", "pending", limit)) == sorted(NAMES)
+
+
+async def test_no_two_partitions_give_a_pending_command_the_same_number(cluster: Cluster) -> None:
+    for name in NAMES * 3:
+        await cluster.post(cluster.members[0], f"/v1/tests/Counter/{name}/Fail", {"reason": "no"}, prefer="respond-async")
+    for part, memory in enumerate(cluster.shared.parts):
+        numbers = list(memory.waiting)
+        assert numbers and {number % len(cluster.shared.parts) for number in numbers} == {part}
 
 
 async def pages(cluster: Cluster, member: Member, path: str, what: str, limit: int) -> list[object]:
@@ -240,25 +242,22 @@ async def test_what_one_node_deploys_is_in_force_on_all(cluster: Cluster) -> Non
     assert status == 202, told
 
 
-async def test_a_node_learns_by_itself_what_another_deployed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = cluster.members
-    assert first.node is not None and second.node is not None
+async def test_a_node_learns_by_itself_what_another_deployed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = (member.node for member in cluster.members)
+    assert first is not None and second is not None and second.gateway is not None
 
     async def nobody_is_told() -> None:
         pass
 
-    monkeypatch.setattr(second.node.gateway.asking, "refresh", nobody_is_told)
-    before = first.node.catalog.version
-    documents = await asyncio.to_thread(read_deployment, [str(SOURCE)])
-    changed = SOURCE.read_text().replace("last: int = 0", "last: int = 0\n    more: int = 0")
-    assert documents and changed
-    path = first.node.clock and Path(str(cluster.members[0]._settings.data)).parent / "counter.py"
-    path.write_text(changed)
-    await second.node.deploy_documents(await asyncio.to_thread(read_deployment, [str(path)]))
-    assert second.node.catalog.version == before + 1
-    async with asyncio.timeout(10):
-        while first.node.catalog.version == before:
-            await asyncio.sleep(0.01)
+    monkeypatch.setattr(second.gateway.asking, "refresh", nobody_is_told)
+    before = first.catalog.version
+    changed = tmp_path / SOURCE.name
+    changed.write_text(SOURCE.read_text().replace("last: int = 0", "last: int = 0\n    more: int = 0"))
+    await second.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
+    assert second.catalog.version == before + 1
+    await until(lambda: first.catalog.version > before)
 
 
 async def test_each_node_says_where_the_partitions_are(cluster: Cluster) -> None:
