@@ -43,7 +43,7 @@ from evento.functions.process import ProcessRuntime, socket_directory
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.kafka.address import parse_address
-from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.security import read_security
 from evento.journal.sqlite import open_sqlite
 from evento.keys import read_signing_key
@@ -294,7 +294,8 @@ async def _open_kafka(settings: Settings) -> AsyncIterator[Journal]:
     except ModuleNotFoundError as error:  # of the client library, which who has no Kafka does not need
         raise SettingsError("a journal on Kafka needs the extra: pip install 'evento-platform[server,kafka]'") from error
     security = await asyncio.to_thread(read_security, settings.kafka_config, read_kafka_properties())
-    cluster = Cluster(address=parse_address(settings.journal), security=security, client_id=settings.address)
+    times = Times.of_session(settings.kafka_session_s)
+    cluster = Cluster(address=parse_address(settings.journal), security=security, client_id=settings.address, times=times)
     async with open_kafka(cluster, settings.data_dir, SystemClock()) as journal:
         yield journal
 

@@ -45,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_max_s: Seconds = 60.0
     shutdown_s: Seconds = 10.0
     kafka_config: str = ""
+    kafka_session_s: Annotated[float, Meta(ge=2, le=120)] = 15.0
     advertise: str = ""
     cluster_secret: Secret = ""
     signing_key: str = ""

@@ -64,6 +64,7 @@ def test_properties_of_kafkas_client_are_no_settings() -> None:
     environ = {"EVENTO_KAFKA_SASL_PASSWORD": "hush", "EVENTO_KAFKA_SSL_CA_LOCATION": "/ca.pem", "EVENTO_KAFKA_CONFIG": "k"}
     assert read_kafka_properties({**environ, "EVENTO_PORT": "1"}) == {"sasl.password": "hush", "ssl.ca.location": "/ca.pem"}
     assert read_settings(environ) == Settings(kafka_config="k")
+    assert read_settings({"EVENTO_KAFKA_SESSION_S": "6"}) == Settings(kafka_session_s=6.0)
 
 
 def test_a_property_in_the_wrong_file_is_refused_without_its_value(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Sender:
         await self._attempt(list(enumerate(commands)))
 
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
-        attempt = _Attempt(numbered, self._history, self._in_flight_max)
+        attempt = Attempt(numbered, self._history, self._in_flight_max)
         try:
             async with Client(self._url) as client:
                 async for answer in client.send_many(attempt.lines()):
@@ -57,7 +57,9 @@ class Sender:
         return attempt.ended
 
 
-class _Attempt:
+class Attempt:
+    """One stream of Commands: what is sent, what is heard, and what came to its end."""
+
     def __init__(self, numbered: Sequence[tuple[int, Json]], history: History, in_flight_max: int) -> None:
         self._numbered = numbered
         self._history = history
@@ -68,6 +70,7 @@ class _Attempt:
         self.ended: list[tuple[int, Json]] = []
 
     async def lines(self) -> AsyncIterator[bytes]:
+        """Give the Commands, not more at a time than may be in flight."""
         for start in range(0, len(self._numbered), BLOCK_LINES):
             while len(self._sent) - self._heard >= self._in_flight_max:
                 self._room.clear()
@@ -80,6 +83,7 @@ class _Attempt:
             yield "".join(json.dumps(command) + "\n" for command in part).encode()
 
     def take(self, answer: Json | EventoError) -> None:
+        """Hear the next answer."""
         index, command = self._numbered[self._heard]
         sent = self._sent[self._heard]
         self._heard += 1

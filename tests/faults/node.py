@@ -84,6 +84,14 @@ class Node:
         self._running().kill()
         self._running().wait()
 
+    def pause(self) -> None:
+        """Let it stand still, as a machine that swaps, or a virtual one that is moved, does."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._running().send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """Kill it and start it again."""
         self.kill()

@@ -20,6 +20,7 @@ from evento.journal.kafka.clients import (
     reader_properties,
 )
 from evento.journal.kafka.security import Properties
+from evento.settings import Settings
 
 CLUSTER = Cluster(address=parse_address("kafka://127.0.0.1:1"), security=Properties({"client.rack": "b"}), client_id="node")
 ALL: list[tuple[Callable[[Properties], object], Properties]] = [
@@ -71,3 +72,15 @@ def test_times_that_do_not_fit_are_refused(times: dict[str, int], what: str) -> 
     with pytest.raises(SettingsError, match=what):
         Times(**times)
     Times(**{name: value - 1 if name != "poll_ms" else value + 1 for name, value in times.items()})
+
+
+@pytest.mark.parametrize("session_s", [2, 2.5, 7.3, 119.9, 120])
+def test_all_times_follow_from_the_session(session_s: float) -> None:
+    times = Times.of_session(session_s)
+    assert 0 <= session_s * 1000 - times.session_ms < 15
+    assert times.heartbeat_ms * 5 == times.session_ms
+    assert times.request_ms < times.message_ms <= times.transaction_ms
+
+
+def test_the_defaults_are_those_of_the_default_session() -> None:
+    assert Times.of_session(Settings().kafka_session_s) == Times()

@@ -6,6 +6,7 @@ and the administrator. Properties of the client library are in milliseconds and 
 
 import logging
 from collections.abc import Mapping
+from typing import Self
 
 from msgspec import Struct
 
@@ -39,6 +40,18 @@ class Times(Struct, frozen=True, kw_only=True):
         broken = [rule for rule, kept in rules.items() if not kept]
         if broken:
             raise SettingsError("; ".join(broken), setting="journal")
+
+    @classmethod
+    def of_session(cls, session_s: float) -> Self:
+        """Return the times that go with a session: all others are in proportion to it."""
+        share_ms = int(session_s * 1000) // 15  # as in the defaults, which are those of 15 s
+        return cls(
+            transaction_ms=20 * share_ms,
+            message_ms=15 * share_ms,
+            request_ms=10 * share_ms,
+            session_ms=15 * share_ms,
+            heartbeat_ms=3 * share_ms,
+        )
 
 
 class Cluster(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,120 @@
+"""What goes wrong, and when: drawn by a seed, due when so many Commands are answered, so that every fault hits work.
+
+A seed prints its faults, and gives the same ones again.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tests.faults.nodes import SESSION_S, Nodes
+from tests.kafka.broker import Cluster
+from tests.kafka.proxy import Kind, Proxy
+
+KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "cut", "kill both")
+_OFTEN = ("kill", "pause", "replace")
+_HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
+_FIRST_PART, _LAST_PART = 0.02, 0.9  # of the answers, between which faults are due: each must hit work
+
+
+class Fault(NamedTuple):
+    """One fault: due when `at` Commands are answered, on which node or broker (as many as there are, counted round), how long."""
+
+    at: int
+    kind: str
+    number: int
+    length_s: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}, {self.length_s:.2f} s, at answer {self.at}"
+
+
+def schedule(seed: int, *, faults: int, answers: int, kinds: Sequence[str] = KINDS) -> list[Fault]:
+    """Return the faults of a seed, each kind at least once if there are enough."""
+    chance = random.Random(seed)
+    drawn = [*chance.sample(kinds, min(faults, len(kinds)))]
+    drawn += chance.choices([*kinds, *_OFTEN], k=faults - len(drawn))
+    places = sorted(chance.sample(range(int(answers * _FIRST_PART), int(answers * _LAST_PART)), faults))
+    return [Fault(at, kind, chance.randrange(1, 100), _length_s(kind, chance)) for at, kind in zip(places, drawn, strict=True)]
+
+
+def _length_s(kind: str, chance: random.Random) -> float:
+    if kind == "pause" or kind in _HELD:  # beyond the session, and beyond what a request waits
+        return SESSION_S * (1.3 + chance.random())
+    return chance.random()
+
+
+class Nemesis:
+    """Counts answers, and does what is due."""
+
+    def __init__(self, nodes: Nodes, brokers: Cluster, proxy: Proxy, faults: Sequence[Fault]) -> None:
+        self._nodes = nodes
+        self._brokers = brokers
+        self._proxy = proxy
+        self._left = list(faults)
+        self._due: asyncio.Queue[Fault] = asyncio.Queue(len(faults) + 1)
+        self._begun = time.monotonic()
+        self.answers = 0
+        self.done: Counter[str] = Counter()
+
+    def count(self) -> None:
+        """Hear of an answer."""
+        self.answers += 1
+        while self._left and self._left[0].at <= self.answers:
+            self._due.put_nowait(self._left.pop(0))
+
+    async def run(self, faults: int) -> None:
+        """Do so many faults, one after another."""
+        for _ in range(faults):
+            fault = await self._due.get()
+            begun = time.monotonic()
+            await self._do(fault)
+            now = time.monotonic()
+            self.done[fault.kind] += 1
+            print(f"{now - self._begun:7.1f} s, {self.answers} answers: {fault}; took {now - begun:.1f} s", flush=True)
+
+    async def _do(self, fault: Fault) -> None:
+        node = self._nodes.nodes[fault.number % len(self._nodes.nodes)]
+        match fault.kind:
+            case "kill":
+                node.kill()
+                await asyncio.sleep(fault.length_s)
+                await asyncio.to_thread(node.start)
+            case "kill both":
+                for each in self._nodes.nodes:
+                    each.kill()
+                await asyncio.sleep(fault.length_s)
+                await asyncio.to_thread(self._start_all)
+            case "replace":
+                await asyncio.to_thread(self._nodes.replace, fault.number % len(self._nodes.nodes))
+            case "pause":
+                node.pause()
+                await asyncio.sleep(fault.length_s)
+                node.resume()
+            case "stop":
+                assert await asyncio.to_thread(node.stop) == 0
+                await asyncio.to_thread(node.start)
+            case "broker":
+                number = fault.number % len(self._brokers.brokers) + 1
+                await asyncio.to_thread(self._brokers.kill, number)
+                await asyncio.sleep(fault.length_s)
+                await asyncio.to_thread(self._brokers.start, number)
+            case "cut":
+                self._proxy.cut()
+            case _:
+                await self._hold(fault)
+
+    async def _hold(self, fault: Fault) -> None:
+        held = self._proxy.hold(_HELD[fault.kind], containing=self._nodes.deployment.prefix.encode())
+        await held.caught()
+        await asyncio.sleep(fault.length_s)
+        await held.release()
+
+    def _start_all(self) -> None:
+        for node in self._nodes.nodes:
+            node.spawn()
+        for node in self._nodes.nodes:
+            node.wait_ready()

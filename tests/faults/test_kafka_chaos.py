@@ -1,0 +1,169 @@
+"""The bank's transactions by two nodes on Kafka, while nodes, brokers and the network fail again and again (reliability §3, §7).
+
+Nodes are killed, replaced, stopped, and stand still beyond their session, to come back as zombies; brokers are killed; a commit or
+a record is held on its way and delivered later. Commands come over HTTP by either node, straight on the topic, and both ways.
+Afterwards the topics alone are judged, and what was told against them.
+
+`make chaos` makes it long: COMMANDS, FAULTS and SEED, with three brokers.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from evento.client import Client
+from tests.faults import bank
+from tests.faults.checker import History, broken
+from tests.faults.clients import Json, Observer, read_final
+from tests.faults.nemesis import KINDS, Nemesis, schedule
+from tests.faults.nodes import Nodes, Outside, Roaming, running, until
+from tests.faults.topics import Finding, Watcher, check, lags, standing
+from tests.kafka.broker import Cluster
+from tests.kafka.fixtures import need_kafka
+from tests.kafka.proxy import Proxy
+
+COMMANDS = int(os.environ.get("EVENTO_CHAOS_COMMANDS", "4000"))
+FAULTS = int(os.environ.get("EVENTO_CHAOS_FAULTS", str(len(KINDS))))
+SEED = int(os.environ.get("EVENTO_CHAOS_SEED", "1993"))
+LONG = "EVENTO_CHAOS_COMMANDS" in os.environ
+ACCOUNTS = 80  # of the bank's, in the short run
+CLIENTS = 6
+IN_FLIGHT_MAX = 60  # of one client: so that what is interrupted is a part, and the work lasts as long as the faults
+SETTLE_S = 60.0
+OUTSIDE_PAUSE_S = 0.05
+
+
+class Work(NamedTuple):
+    """Commands by the way that they go. An account goes one way, or both, always in the same order."""
+
+    over_http: list[Json]
+    on_the_topic: list[Json]
+
+    @property
+    def sent(self) -> dict[tuple[str, str], str]:
+        return {(each["id"], each["command_id"]): each["command"] for each in (*self.over_http, *self.on_the_topic)}
+
+
+def rounds(commands: int, accounts: int) -> Iterator[tuple[Work, Sequence[bank.Transaction]]]:
+    """Give the bank's year, again and again with other accounts, until there are enough Commands."""
+    whole = bank.transactions()
+    made, year = 0, 0
+    while made < commands:
+        year += 1
+        chosen = set(random.Random(year).sample(bank.accounts_of(whole), accounts))
+        rows = [row._replace(account=f"{year}-{row.account}") for row in whole if row.account in chosen]
+        work = split(bank.opening(bank.accounts_of(rows)) + bank.as_commands(rows))
+        made += len(work.over_http) + len(work.on_the_topic)
+        yield work, rows
+
+
+def split(commands: Sequence[Json]) -> Work:
+    ways = {account: way for way, account in enumerate(dict.fromkeys(command["id"] for command in commands))}
+    return Work(
+        [command for command in commands if ways[command["id"]] % 5 != 0],
+        [command for command in commands if ways[command["id"]] % 5 in (0, 1)],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(LONG, reason="make chaos runs the long one")
+async def test_nothing_is_lost_or_doubled_whatever_fails(tmp_path: Path) -> None:
+    need_kafka()
+    with Cluster(1, folder=tmp_path / "kafka") as brokers:
+        await chaos(tmp_path, brokers, partitions=4, accounts=ACCOUNTS, kinds=KINDS)
+
+
+@pytest.mark.skipif(not LONG, reason="make chaos runs it")
+async def test_nothing_is_lost_or_doubled_whatever_fails_for_long(tmp_path: Path) -> None:
+    need_kafka()
+    with Cluster(3, folder=tmp_path / "kafka", warm=True) as brokers:
+        await chaos(tmp_path, brokers, partitions=8, accounts=len(bank.accounts_of(bank.transactions())), kinds=KINDS)
+
+
+async def chaos(folder: Path, brokers: Cluster, *, partitions: int, accounts: int, kinds: Sequence[str]) -> None:
+    faults = schedule(SEED, faults=FAULTS, answers=COMMANDS * 4 // 5, kinds=kinds)
+    print(f"\nseed {SEED}, {COMMANDS} Commands:", *faults, sep="\n  ", flush=True)
+    async with Proxy(brokers.proxied()).serving() as proxy:
+        starting = running(
+            folder,
+            proxy.bootstrap,
+            "chaos.",
+            partitions=partitions,
+            replication=min(3, len(brokers.brokers)),
+            direct=brokers.bootstrap,
+        )
+        nodes = await asyncio.to_thread(starting.__enter__)
+        try:
+            nemesis = Nemesis(nodes, brokers, proxy, faults)
+            await _carry_out(nodes, nemesis, accounts)
+        except BaseException as error:
+            await asyncio.to_thread(starting.__exit__, type(error), error, error.__traceback__)
+            raise
+        await asyncio.to_thread(starting.__exit__, None, None, None)
+
+
+async def _carry_out(nodes: Nodes, nemesis: Nemesis, accounts: int) -> None:
+    watcher = Watcher(nodes.deployment)
+    watcher.start()
+    sent: dict[tuple[str, str], str] = {}
+    rows: list[bank.Transaction] = []
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        failing = tasks.create_task(nemesis.run(FAULTS))
+        for work, its_rows in rounds(COMMANDS, accounts):
+            await _round(nodes, nemesis, work)
+            sent.update(work.sent)
+            rows += its_rows
+            print(f"{time.monotonic() - begun:7.1f} s: {len(sent)} Commands carried out", flush=True)
+        assert nemesis.done.total() + 1 >= FAULTS, f"only {nemesis.done} of the faults found work to hit"
+        await failing
+    finding = await asyncio.to_thread(check, nodes.deployment, sent, bank.fold)
+    _judge(nodes, nemesis, finding, rows)
+    assert not await asyncio.to_thread(watcher.end)
+    assert watcher.seen == sum(map(len, finding.histories.values())) == len(sent)
+    assert watcher.restarts >= 3
+    assert not await asyncio.to_thread(standing, nodes.deployment)
+    await asyncio.to_thread(nodes.verify)
+
+
+async def _round(nodes: Nodes, nemesis: Nemesis, work: Work) -> None:
+    """Send one round's Commands, wait for all, and hold what was told against what there is."""
+    history = History()
+    outside = Outside(nodes.deployment)
+    async with asyncio.TaskGroup() as tasks:
+        observing = tasks.create_task(Observer(nodes.urls[0], history, work.over_http[:50]).run())
+        async with asyncio.TaskGroup() as sending:
+            sending.create_task(outside.send_all(work.on_the_topic, history, OUTSIDE_PAUSE_S))
+            for number in range(CLIENTS):
+                urls = nodes.urls[number % 2 :] + nodes.urls[: number % 2]
+                sender = Roaming(urls, history, in_flight_max=IN_FLIGHT_MAX)
+                sender.on_answer = nemesis.count
+                mine = [command for command in work.over_http if hash_of(command["id"]) % CLIENTS == number]
+                sending.create_task(sender.send_all(mine))
+        observing.cancel()
+    await until(lambda: not any(lags(nodes.deployment).values()), "all Commands' records are done with", SETTLE_S)
+    if not LONG:
+        async with Client(nodes.urls[0]) as client:
+            final = await read_final(client, bank.CHECKING)
+        assert not broken(history, final, bank.fold)
+
+
+def hash_of(account: str) -> int:
+    return sum(account.encode())
+
+
+def _judge(nodes: Nodes, nemesis: Nemesis, finding: Finding, rows: Sequence[bank.Transaction]) -> None:
+    assert not finding.broken, finding.broken[:20]
+    assert not finding.refused
+    assert not list(bank.drifts(rows, finding.histories))
+    log = nodes.logs()
+    assert log.count("are this node's") > 2 * len(nodes.nodes), "nothing was rebalanced"
+    if nemesis.done["pause"]:
+        assert "are lost to the group" in log, "no zombie found out that it was one"
+    print(f"{nemesis.done}; outcomes: {finding.outcomes}; rebalances: {log.count(chr(39) + 's')}")
