@@ -125,11 +125,11 @@ def many_keys() -> list[EntityKey]:
 
 
 # ---------------------------------------------------------------- inputs
-def produce(kafka: Kafka, names: list[str]) -> None:
+def produce(kafka: Kafka, names: list[str], entity: str = "Account") -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for name in names:
         headers: list[tuple[str, str | bytes | None]] = [("ce_id", name), ("ce_type", "bank.Deposit")]
-        producer.produce(f"{kafka.prefix}bank.Account.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
+        producer.produce(f"{kafka.prefix}bank.{entity}.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
     producer.flush()
 
 
@@ -151,7 +151,7 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
         await partition.append(Transition(runs=(run(key, 0, "c0", "c1"),), inputs=((source, 3),), refusals=(refusal,)))
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.delete_consumer_groups([f"{kafka.prefix}evento"])[f"{kafka.prefix}evento"].result()  # and its offsets
-    async with owned(address, tmp_path / "another") as (_, partition):
+    async with owned(address, tmp_path / "another") as (journal, partition):
         assert partition.inputs is not None
         again = [*await partition.inputs.read(10)]
         while len(again) < 3:
@@ -160,6 +160,14 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
         await partition.append(Transition(inputs=((source, 6),)))
         produce(kafka, ["c6"])
         assert [each.command_id for each in await partition.inputs.read(10)] == ["c6"]
+        await journal.provide([EntityPlace("bank", "Savings")])  # while it is being read
+        produce(kafka, ["s0"], "Savings")
+        [late] = await partition.inputs.read(10)
+        assert (late.source, late.key, late.command_id) == (
+            f"{kafka.prefix}bank.Savings.commands",
+            EntityKey("bank", "Savings", "acc-1"),
+            "s0",
+        )
     outcomes = await asyncio.to_thread(read_committed, kafka, f"{kafka.prefix}evento.outcomes", 0)
     told = [dict(message.headers() or ())["evento-outcome"] for message in outcomes]
     assert told == [b"succeeded", b"succeeded", b"refused"]
