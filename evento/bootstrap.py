@@ -44,12 +44,14 @@ from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
+from evento.journal.kafka.publishing import publish_schemas
 from evento.journal.kafka.security import read_security
 from evento.journal.sqlite import open_sqlite
 from evento.keys import read_signing_key
 from evento.model.resources import FunctionSpec
 from evento.observing import MeteredObserver, MeteredReplicas
 from evento.operations import Operations
+from evento.publisher import Publisher
 from evento.reads.reader import Reader
 from evento.registry.catalog import Catalog
 from evento.registry.deployment import Plan, Registry
@@ -115,6 +117,10 @@ class Node:
             links = partial(open_links, credentials.sign)
             self.gateway = Gateway(journal, engine, self.reader, self.clock, own=credentials.address, links=links)
             self.peering = Peering(journal, engine, self.reader, credentials)
+        self.topic_prefix = parse_address(settings.journal).prefix if settings.shared else ""
+        self.publisher: Publisher | None = None
+        if settings.schema_registry:
+            self.publisher = Publisher(partial(publish_schemas, settings.schema_registry), self.clock, self.topic_prefix)
         self.commands = tracing.commands(self.gateway or engine)
         self._looked = 0  # how often it was looked whether there is a newer catalog
         self._behind = ""  # why a newer one is not in force
@@ -144,6 +150,8 @@ class Node:
             running = [tasks.create_task(self.refolder.run())]
             if self.gateway is not None:
                 running.append(tasks.create_task(self._follow()))
+            if self.publisher is not None:
+                running.append(tasks.create_task(self.publisher.run()))
             try:
                 yield
             finally:
@@ -235,6 +243,8 @@ class Node:
         self.engine.configure(catalog, self.fleet.callers)
         self.catalog = catalog
         self.refolder.wake()
+        if self.publisher is not None:
+            self.publisher.show(catalog)
         if replaced and self._tasks is not None:
             self._tasks.create_task(self._retire(replaced))
 
@@ -257,6 +267,7 @@ class Node:
             clock=self.clock,
             waits=Waits(settings.wait_s, settings.wait_max_s),
             peering=self.peering,
+            topic_prefix=self.topic_prefix,
         )
 
 

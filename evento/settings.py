@@ -23,7 +23,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 Secret = Annotated[str, Meta(pattern="^(.{16,})?$")]
 _RULES = {"cluster_secret": "must have 16 characters or more"}
-_HIDDEN = frozenset(("cluster_secret",))
+_HIDDEN = frozenset(("cluster_secret", "schema_registry"))
 Journal = Annotated[str, Meta(pattern=r"^(sqlite$|kafka://)")]
 EngineUrl = Annotated[str, Meta(pattern=r"^(auto|unix:///.+)$", max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]

@@ -24,6 +24,7 @@ from evento.errors import (
     JournalUnreachable,
 )
 from evento.journal.base import EntityPlace, History, Journal, Partition
+from evento.journal.kafka.access import Role, check_access
 from evento.journal.kafka.catalog import Catalogs
 from evento.journal.kafka.clients import Cluster, admin_properties, member_properties
 from evento.journal.kafka.history import KafkaHistory
@@ -35,7 +36,14 @@ from evento.journal.kafka.owning import COMMITS_AT_ONCE
 from evento.journal.kafka.partition import KafkaPartition
 from evento.journal.kafka.placing import partition_of
 from evento.journal.kafka.survey import Survey
-from evento.journal.kafka.topics import ensure, topics_of_deployment, topics_of_entity
+from evento.journal.kafka.topics import (
+    DeploymentTopics,
+    EntityTopics,
+    deployment_topics,
+    ensure,
+    topics_of_deployment,
+    topics_of_entity,
+)
 from evento.journal.kafka.verify import verify
 from evento.journal.sqlite.connection import Tuning
 from evento.journal.sqlite.files import acquire, check_filesystem, release
@@ -62,13 +70,13 @@ async def open_kafka(cluster: Cluster, data: Path, clock: Clock) -> AsyncIterato
         await asyncio.to_thread(check_filesystem, folder)
         await ensure(cluster, topics_of_deployment(cluster.address), clock)
         names = Names(cluster.address)
+        await _check_rights(cluster, [deployment_topics(cluster.address)], names.group, clock)
         tuning = Tuning(synchronous="NORMAL", shares=min(SHARES_MAX, cluster.address.partitions))
         survey = Survey(admin_properties(cluster))
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {})
         membership = Membership(member_properties(cluster, names.group), names.pending)
         journal = KafkaJournal(node, membership, clock)
         opened.push_async_callback(journal.close)
-        await membership.start()
         opened.push_async_callback(membership.stop)
         yield journal
 
@@ -107,6 +115,9 @@ class KafkaJournal:
                 for topic in topics_of_entity(address, place.namespace, place.entity, partitions=place.partitions)
             ]
             await ensure(self._node.cluster, wanted, self._clock)
+            new = [place for place in places if (place.namespace, place.entity) not in self._node.entities]
+            topics = [self._node.names.entity(place.namespace, place.entity) for place in new]
+            await _check_rights(self._node.cluster, topics, self._node.names.group, self._clock)
         except InvalidName as error:
             raise JournalUnfit(error.message, problems=[error.message]) from error
         except JournalRefused as error:
@@ -228,3 +239,8 @@ class KafkaJournal:
                 return True
             await self._clock.sleep(CONFIRM_S)
         return False
+
+
+async def _check_rights(cluster: Cluster, topics: Sequence[EntityTopics | DeploymentTopics], group: str, clock: Clock) -> None:
+    if topics and (missing := await check_access(cluster, Role.NODE, topics, clock, group=group)):
+        raise JournalRefused("; ".join(map(str, missing)))

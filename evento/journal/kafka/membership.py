@@ -95,14 +95,16 @@ class Membership:
         self._awake = Patience(self._still_s)
         self._thread = Thread(target=self._run, name="journal-member", daemon=True)
 
-    async def start(self) -> None:
-        """Join the group; partitions come later."""
-        self._thread.start()
+    def start(self) -> None:
+        """Join the group, unless this node is in it already; partitions come later. Who only reads never joins."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     async def stop(self) -> None:
         """Leave the group: others may have the partitions at once."""
         self._stopping.set()
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
 
     @property
     def stood_still(self) -> bool:
@@ -117,6 +119,7 @@ class Membership:
     @asynccontextmanager
     async def hold(self, number: int) -> AsyncIterator[Lease]:
         """Wait until the partition is assigned, and hold it. Raises JournalError if the group cannot be joined."""
+        self.start()
         lease = await self._wait_assigned(number)
         lease.is_held = True
         try:
