@@ -29,7 +29,8 @@ async def test_what_was_made_durable_behind_a_command_that_was_not_does_not_over
         node.deploy(shop.folder)
         await Sender(node.url, history).send_all(bank.opening(["anna"]))
         shop.write(AWAY + SOUND)
-        node.deploy(shop.folder)
+        assert node.kill_function()
+        await asyncio.sleep(0.5)  # a call on a connection that breaks would be an attempt
 
         async def lines() -> AsyncIterator[bytes]:
             for command in LINES:
