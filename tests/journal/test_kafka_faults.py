@@ -15,6 +15,7 @@ from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.transactions import Transactions
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, keys, run
 from tests.journal.kafka_child import ENTITIES
@@ -58,14 +59,19 @@ async def assert_whole(journal: Journal, count: int) -> None:
 @pytest.mark.parametrize("side", [Side.REQUEST, Side.ANSWER])
 @pytest.mark.parametrize("kind", [Kind.END_TXN, Kind.PRODUCE, Kind.TXN_OFFSET_COMMIT, Kind.ADD_PARTITIONS_TO_TXN])
 async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
-    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path
+    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fences: list[object] = []
+    fence = Transactions.fence
+    monkeypatch.setattr(Transactions, "fence", lambda *arguments: fences.append(fence(*arguments)))
     address = kafka.address(partitions=1, proxy=kafka_proxy)
     async with impatient(address, tmp_path) as journal:
         await carry_on(journal, 3)
         held = kafka_proxy.hold(kind, side, containing=kafka.prefix.encode())
+        fences.clear()
         await carry_on(journal, 8)
         assert held.is_caught
+        assert len(fences) >= 2, "the producer was not made anew, and the request could land in a later commit"
         await held.release()
         await carry_on(journal, 12)
         await assert_whole(journal, 12)

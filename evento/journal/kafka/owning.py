@@ -11,7 +11,7 @@ from threading import Semaphore
 
 from confluent_kafka import TopicPartition
 
-from evento.errors import JournalError, JournalFenced, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalRewind, JournalUnreachable
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
@@ -71,6 +71,8 @@ class Owner:
             except (JournalFenced, JournalUnreachable) as error:  # who owns it anew reads what became of it
                 self._failure = JournalRewind(error.message, **error.details)
                 self._failure.__cause__ = error
+            except JournalCorrupt:
+                raise  # the replica must not be used any more
             except JournalError as error:
                 self._failure = error
             _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
