@@ -64,8 +64,11 @@ class Restoring:
         found = self._read_outcomes(known)
         return self._read_states(found, states)
 
-    def take_over(self, entities: Collection[Entity]) -> None:
-        """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError."""
+    def take_over(self, entities: Collection[Entity]) -> int:
+        """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError.
+
+        Returns how many records there were that the replica did not have.
+        """
         known = self._known(entities)
         states = self._survey.ends([self._names.pending, *map(self._state_topic, known)], self._topics.partition)
         found = self._read_outcomes(known)
@@ -76,6 +79,7 @@ class Restoring:
         self.read_pending(states[self._names.pending])
         if self._done:
             _log.info("partition %d: read %d records that the replica did not have", self._topics.partition, self._done)
+        return self._done
 
     def _known(self, entities: Collection[Entity]) -> set[Entity]:
         marked = {entity for topic in self._replica.marks if (entity := self._names.entity_of_events(topic)) is not None}
