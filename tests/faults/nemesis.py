@@ -37,7 +37,8 @@ def schedule(seed: int, *, faults: int, answers: int, kinds: Sequence[str] = KIN
     chance = random.Random(seed)
     drawn = [*chance.sample(kinds, min(faults, len(kinds)))]
     drawn += chance.choices([*kinds, *_OFTEN], k=faults - len(drawn))
-    places = sorted(chance.sample(range(int(answers * _FIRST_PART), int(answers * _LAST_PART)), faults))
+    first, step = answers * _FIRST_PART, answers * (_LAST_PART - _FIRST_PART) / faults
+    places = [int(first + step * (number + chance.random())) for number in range(faults)]
     return [Fault(at, kind, chance.randrange(1, 100), _length_s(kind, chance)) for at, kind in zip(places, drawn, strict=True)]
 
 
@@ -57,6 +58,8 @@ class Nemesis:
         self._left = list(faults)
         self._due: asyncio.Queue[Fault] = asyncio.Queue(len(faults) + 1)
         self._begun = time.monotonic()
+        self._room = asyncio.Event()
+        self._room.set()
         self.answers = 0
         self.done: Counter[str] = Counter()
 
@@ -65,11 +68,18 @@ class Nemesis:
         self.answers += 1
         while self._left and self._left[0].at <= self.answers:
             self._due.put_nowait(self._left.pop(0))
+            self._room.clear()
+
+    async def wait_room(self) -> None:
+        """Wait while a fault is due that has not begun, because of the one before it: so there is work left for each."""
+        await self._room.wait()
 
     async def run(self, faults: int) -> None:
         """Do so many faults, one after another."""
         for _ in range(faults):
             fault = await self._due.get()
+            if self._due.empty():
+                self._room.set()
             begun = time.monotonic()
             await self._do(fault)
             now = time.monotonic()

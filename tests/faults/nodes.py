@@ -96,6 +96,7 @@ class Roaming(Sender):
 
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = Attempt(numbered, self._history, self._in_flight_max)
+        attempt.wait_room = self.wait_room
         try:
             async with Client(self._urls[0]) as client, asyncio.timeout(STALL_S) as stalled:
                 loop = asyncio.get_running_loop()

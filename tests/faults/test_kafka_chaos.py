@@ -143,7 +143,7 @@ async def _round(nodes: Nodes, nemesis: Nemesis, work: Work) -> None:
             for number in range(CLIENTS):
                 urls = nodes.urls[number % 2 :] + nodes.urls[: number % 2]
                 sender = Roaming(urls, history, in_flight_max=IN_FLIGHT_MAX)
-                sender.on_answer = nemesis.count
+                sender.on_answer, sender.wait_room = nemesis.count, nemesis.wait_room
                 mine = [command for command in work.over_http if hash_of(command["id"]) % CLIENTS == number]
                 sending.create_task(sender.send_all(mine))
         observing.cancel()
