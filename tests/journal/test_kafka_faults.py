@@ -119,3 +119,21 @@ async def test_brokers_that_are_killed_or_started_again_in_the_middle_lose_nothi
             await carry_on(journal, count + 5)
             count += 5
         await assert_whole(journal, count)
+
+
+@pytest.mark.slow
+async def test_an_owner_comes_to_an_end_though_no_broker_answers(kafka_cluster: Brokers, tmp_path: Path) -> None:
+    address = f"kafka://{kafka_cluster.bootstrap}?prefix=silent.&partitions=1&replication=3&min_insync=2"
+    async with impatient(address, tmp_path) as journal:
+        [key] = keys(journal, 1)
+        async with journal.own(0) as partition:
+            await appended(partition, run(key, 0, "c0"))
+            for number in (1, 2, 3):
+                kafka_cluster.pause(number)
+            appending = asyncio.ensure_future(partition.append(Transition(runs=(run(key, 1, "c1"),))))
+            await asyncio.sleep(0.2)
+        with pytest.raises(JournalRewind):
+            await appending
+        await asyncio.to_thread(kafka_cluster.mend)
+        await carry_on(journal, 3)
+        await assert_whole(journal, 3)
