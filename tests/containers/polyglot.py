@@ -42,9 +42,7 @@ def images(engine: Engine) -> None:
 def _build(engine: Engine, name: str, folder: Path, *arguments: str) -> None:
     options = [part for argument in arguments for part in ("--build-arg", argument)]
     file = str(EXAMPLE / f"{name}.Containerfile")
-    engine.podman(
-        "build", "-q", "--isolation=chroot", "-t", f"localhost/evento-bank/{name}:1", "-f", file, *options, str(folder)
-    )
+    engine.podman("build", "-q", "--isolation=chroot", "-t", f"localhost/evento-bank/{name}:1", "-f", file, *options, str(folder))
 
 
 # ------------------------------------------------------------------ the year

@@ -1,4 +1,4 @@
-"""The polyglot bank: a year of a real bank through containers of two languages, which are killed on the way, and so is the platform.
+"""The polyglot bank: a year of a real bank through containers of two languages that are killed on the way, as the platform is.
 
 What is killed when is decided by a seed and counted in answers. `EVENTO_POLYGLOT_ROWS` and `EVENTO_POLYGLOT_KILLS` make it longer:
 `make polyglot` takes the whole year.
