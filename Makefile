@@ -7,7 +7,7 @@ SEEDS ?= 10000
 KILLS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench simulation kill go-example kafka-broker containers
+.PHONY: help demo test check lint format lock bench simulation kill go-example kafka-broker containers polyglot
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… sa
 
 kill: $(READY)  ## kill -9 of platform and functions in the middle of work, 500 times; KILLS=… says how many
 	@EVENTO_KILLS=$(KILLS) $(BIN)/pytest tests/faults/test_kill.py -s
+
+polyglot: $(READY) kafka-broker containers  ## a year of a real bank through containers in Python and Go that are killed, on SQLite and on Kafka
+	@EVENTO_POLYGLOT_ROWS=23156 EVENTO_POLYGLOT_KILLS=48 $(BIN)/pytest tests/containers/test_polyglot.py -s
 
 bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
 	@$(BIN)/python bench/run.py
