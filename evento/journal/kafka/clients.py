@@ -76,6 +76,8 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
         cluster,
         {
             "transactional.id": transactional_id,
+            # Not to all brokers: that one is away which has no part in a commit must cast no doubt on it.
+            "enable.sparse.connections": True,
             "transaction.timeout.ms": times.transaction_ms,
             "message.timeout.ms": times.message_ms,
             "request.timeout.ms": times.request_ms,
