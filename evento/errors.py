@@ -266,14 +266,6 @@ class JournalRefused(JournalError):
     code = "journal-refused"
 
 
-class JournalUnfit(JournalError):
-    """The journal cannot keep what is deployed in the way that it says. `problems` lists everything that does not fit."""
-
-    code = "journal-unfit"
-    status = 422
-    remedy = Remedy.NEVER
-
-
 # ------------------------------------------------------------------ settings
 class SettingsError(EventoError):
     """A setting is wrong."""
