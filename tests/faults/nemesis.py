@@ -78,8 +78,7 @@ class Nemesis:
         """Do so many faults, one after another."""
         for _ in range(faults):
             fault = await self._due.get()
-            if self._due.empty():
-                self._room.set()
+            self._room.set()
             begun = time.monotonic()
             await self._do(fault)
             now = time.monotonic()
@@ -112,6 +111,12 @@ class Nemesis:
                 await asyncio.to_thread(self._brokers.kill, number)
                 await asyncio.sleep(fault.length_s)
                 await asyncio.to_thread(self._brokers.start, number)
+            case "two brokers":  # of three: nothing can be made durable
+                numbers = [(fault.number + more) % len(self._brokers.brokers) + 1 for more in (0, 1)]
+                for number in numbers:
+                    await asyncio.to_thread(self._brokers.kill, number)
+                await asyncio.sleep(SESSION_S * fault.length_s)
+                await asyncio.to_thread(self._start_brokers, numbers)
             case "cut":
                 self._proxy.cut()
             case _:
@@ -122,6 +127,11 @@ class Nemesis:
         await held.caught()
         await asyncio.sleep(fault.length_s)
         await held.release()
+
+    def _start_brokers(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._brokers.start(number, wait=False)
+        self._brokers.wait_until_ready()
 
     def _start_all(self) -> None:
         for node in self._nodes.nodes:
