@@ -44,10 +44,13 @@ def commands(count: int) -> list[CommandRef]:
     return refs
 
 
-async def carry_out(partition: Partition, refs: Sequence[CommandRef]) -> None:
+async def carry_out(partition: Partition, refs: Sequence[CommandRef], revoked: asyncio.Future[None]) -> None:
+    """Carry out what is not finished yet; end early, with what is begun, when the partition must be given up."""
     states = await partition.read_states(KEYS)
     versions = {key: state.version for key, state in states.items()}
     for start in range(0, len(refs), BATCH):
+        if revoked.done():
+            return
         part = list(dict.fromkeys(refs[start : start + BATCH]))
         done = await partition.read_turns(part)
         appends = []
@@ -69,9 +72,11 @@ async def be_owner(journal: Journal, number: int, refs: Sequence[CommandRef]) ->
         try:
             async with journal.own(number) as partition:
                 say(f"OWN {number}")
-                await carry_out(partition, refs)
-                say(f"END {number}")
-                await partition.wait_revoked()
+                revoked = asyncio.ensure_future(partition.wait_revoked())
+                await carry_out(partition, refs, revoked)
+                if not revoked.done():
+                    say(f"END {number}")
+                await revoked
                 say(f"GIVEN {number}")
         except JournalRewind as error:
             say(f"REWIND {number} {error}")

@@ -14,7 +14,9 @@ from tests.journal.kafka_nodes import Node, assert_exactly_once
 from tests.kafka.fixtures import Kafka
 
 KILLS = 8
+CHANGES = 8
 COUNT = 6_000
+MANY = 20_000
 
 
 async def assert_sound(address: str, folder: Path) -> None:
@@ -73,3 +75,29 @@ async def test_a_node_that_stood_still_is_replaced_and_does_no_harm_when_it_goes
     await asyncio.to_thread(assert_exactly_once, kafka, 2, COUNT)
     await assert_sound(address, tmp_path / "first")
     await assert_sound(address, tmp_path / "second")
+
+
+@pytest.mark.slow
+async def test_nodes_that_come_and_go_all_the_time_carry_out_every_command_once(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=4)
+    chance = random.Random(3)
+    nodes = [Node(address, tmp_path / f"node{number}", MANY) for number in range(3)]
+    everybody = list(nodes)
+    try:
+        await nodes[0].wait(lambda: nodes[0].has("OWN") > 0)
+        for _ in range(CHANGES):
+            await asyncio.sleep(chance.uniform(0.5, 2.0))
+            place = chance.randrange(len(nodes))
+            nodes[place].kill()
+            nodes[place] = Node(address, tmp_path / f"node{place}", MANY)
+            everybody.append(nodes[place])
+        for number in range(4):
+            await nodes[0].wait(lambda number=number: any(node.has(f"END {number}") for node in nodes))
+    finally:
+        for node in nodes:
+            node.kill()
+    assert sum(node.has("GIVEN") for node in everybody) > 0, "no partition was ever handed over"
+    assert sum(node.has("OWN") for node in everybody) > 5, "owners hardly changed"
+    await asyncio.to_thread(assert_exactly_once, kafka, 4, MANY)
+    for number in range(3):
+        await assert_sound(address, tmp_path / f"node{number}")

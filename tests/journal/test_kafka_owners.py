@@ -17,7 +17,7 @@ from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal, Transition
-from evento.testing.journal_samples import TIME_US, appended, keys, run, whole_feed
+from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
 from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
@@ -125,11 +125,11 @@ def many_keys() -> list[EntityKey]:
 
 
 # ---------------------------------------------------------------- inputs
-def produce(kafka: Kafka, names: list[str]) -> None:
+def produce(kafka: Kafka, names: list[str], entity: str = "Account") -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for name in names:
         headers: list[tuple[str, str | bytes | None]] = [("ce_id", name), ("ce_type", "bank.Deposit")]
-        producer.produce(f"{kafka.prefix}bank.Account.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
+        producer.produce(f"{kafka.prefix}bank.{entity}.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
     producer.flush()
 
 
@@ -151,7 +151,7 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
         await partition.append(Transition(runs=(run(key, 0, "c0", "c1"),), inputs=((source, 3),), refusals=(refusal,)))
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.delete_consumer_groups([f"{kafka.prefix}evento"])[f"{kafka.prefix}evento"].result()  # and its offsets
-    async with owned(address, tmp_path / "another") as (_, partition):
+    async with owned(address, tmp_path / "another") as (journal, partition):
         assert partition.inputs is not None
         again = [*await partition.inputs.read(10)]
         while len(again) < 3:
@@ -160,6 +160,14 @@ async def test_commands_of_others_are_read_once_from_behind_what_a_commit_says_i
         await partition.append(Transition(inputs=((source, 6),)))
         produce(kafka, ["c6"])
         assert [each.command_id for each in await partition.inputs.read(10)] == ["c6"]
+        await journal.provide([EntityPlace("bank", "Savings")])  # while it is being read
+        produce(kafka, ["s0"], "Savings")
+        [late] = await partition.inputs.read(10)
+        assert (late.source, late.key, late.command_id) == (
+            f"{kafka.prefix}bank.Savings.commands",
+            EntityKey("bank", "Savings", "acc-1"),
+            "s0",
+        )
     outcomes = await asyncio.to_thread(read_committed, kafka, f"{kafka.prefix}evento.outcomes", 0)
     told = [dict(message.headers() or ())["evento-outcome"] for message in outcomes]
     assert told == [b"succeeded", b"succeeded", b"refused"]
@@ -209,3 +217,31 @@ async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path
     assert [entry.position for entry in feed] == list(range(1, 46))
     async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
         assert await whole_feed(journal) == feed
+
+
+async def test_a_commit_may_be_larger_than_what_the_client_queues(kafka: Kafka, tmp_path: Path) -> None:
+    async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
+        made_keys = keys(journal, 9_000)
+        assert await appended(partition, *(run(key, 0, "c") for key in made_keys)) == 9_000
+        assert len(await partition.read_states(made_keys)) == 9_000
+
+
+async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_commit(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (first, partition), opened(address, tmp_path / "b") as second:
+        [key] = keys(first, 1)
+        version = 0
+
+        async def read() -> int:
+            least = version
+            [entry] = await second.history.read_instances("bank", "Account")
+            assert entry.state == state(entry.state.version)
+            assert entry.state.version >= least
+            return entry.state.version
+
+        await appended(partition, run(key, 0, "c0"))
+        for version in range(1, 60):
+            reading = [asyncio.ensure_future(read()) for _ in range(3)]
+            await appended(partition, run(key, version, f"c{version}"))
+            assert await read() == version + 1
+            await asyncio.gather(*reading)

@@ -172,6 +172,8 @@ def _base(cluster: Cluster, more: Mapping[str, object]) -> Properties:
             "socket.timeout.ms": cluster.times.request_ms,
             "socket.keepalive.enable": True,
             "reconnect.backoff.max.ms": 2_000,  # the default of 10 s is longer than a broker's restart
+            # Be connected to all brokers, and not only once one is needed: else finding a coordinator often takes half a second.
+            "enable.sparse.connections": False,
             "logger": logger,  # the library's own lines, instead of the standard error
             **more,
         }

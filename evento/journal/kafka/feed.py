@@ -15,7 +15,7 @@ from evento.journal.kafka.security import Properties
 
 BATCH_RECORDS = 10_000
 AHEAD_RECORDS = 20_000  # of one topic, taken from the client and not yet wanted
-AHEAD_BYTES = 32 * 1024 * 1024  # likewise
+AHEAD_BYTES = 8 * 1024 * 1024  # likewise
 END_WAIT_MS = 10  # a broker that has nothing more says so after this long
 METADATA_S = 5.0
 

@@ -1,7 +1,9 @@
 """One partition as this node has it: the replica with its two threads, followed or owned. The event loop's side of it."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from threading import Semaphore
 from typing import TypeVar, cast
@@ -15,7 +17,7 @@ from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.owning import Owner
-from evento.journal.kafka.replica import Marks, Replica, opened_replica
+from evento.journal.kafka.replica import Marks, Replica, mark_damaged, opened_replica
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
@@ -60,17 +62,17 @@ class Holding:
         self._node = node
         self._topics = node.topics(number)
         path = node.folder / f"{number}.db"
-        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit))
+        self._damaged = partial(mark_damaged, path)
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit), self._damaged)
         self._path = path
         self._feed: Feed | None = None
         self._owner: Owner | None = None
-        self._asked = self._served = 0
-        self._refreshing = asyncio.Lock()
+        self._changing = asyncio.Lock()  # nobody reads while the replica is between two moments
 
     async def start(self) -> None:
         """Open the replica. Raises JournalError."""
         self.store = cast("Replica", await self._writer.start())
-        self.reader = Reader(self._path, self.store.tail, self._node.tuning)
+        self.reader = Reader(self._path, self.store.tail, self._node.tuning, self._damaged)
         await self.reader.start()
         self.reads = StoreReads(self.reader, self.store)
         self.history = SqliteHistory(self.reader, self.store)
@@ -78,10 +80,12 @@ class Holding:
 
     async def stop(self) -> None:
         """Close it; what waits is done first."""
-        if hasattr(self, "reader"):
-            await self.reader.stop()
-            await self._run(self._close_feed)
-        await self._writer.stop()
+        try:
+            if hasattr(self, "reader"):
+                await self.reader.stop()
+                await self._run(self._close_feed)
+        finally:
+            await self._writer.stop()
 
     async def settle(self) -> Path:
         """Return the replica's file, with everything in it that was appended, and indexed."""
@@ -102,7 +106,8 @@ class Holding:
             self._owner = owner
 
         try:
-            await self._run(take_over)
+            async with self._changing:
+                await self._run(take_over)
         except BaseException:
             owner.give_up()
             await self.release(owner)
@@ -119,16 +124,18 @@ class Holding:
         await self._run(close)
 
     # ---------------------------------------------------------------- followed
-    async def refresh(self) -> None:
-        """Return when the replica has everything that was told before the call. Raises JournalError."""
-        self._asked += 1
-        mine = self._asked
-        async with self._refreshing:
-            if self._is_current() or self._served >= mine:
-                return
-            serving = self._asked
+    @asynccontextmanager
+    async def current(self) -> AsyncIterator[SqliteHistory]:
+        """Give what was told before the call, and nothing that is half read. Raises JournalError.
+
+        Where it is owned, the replica is that. Elsewhere it catches up first, and stays as it is until the context ends.
+        """
+        if self._is_current():
+            yield self.history
+            return
+        async with self._changing:
             await self._run(self._follow)
-            self._served = serving
+            yield self.history
 
     def _follow(self) -> None:
         if self._is_current():

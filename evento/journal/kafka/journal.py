@@ -138,11 +138,10 @@ class KafkaJournal:
         for number in range(self.partitions):
             holding = await self._hold(number)
             try:
-                await holding.refresh()
+                async with holding.current():
+                    found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
             except JournalCorrupt as error:
                 found.append(error.message)
-            else:
-                found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
         return found
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:

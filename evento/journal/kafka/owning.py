@@ -7,11 +7,12 @@ After any failure this owner commits nothing more: what waited was judged by wha
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from threading import Semaphore
 
 from confluent_kafka import TopicPartition
 
-from evento.errors import JournalError, JournalFenced, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalRewind, JournalUnreachable
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
@@ -37,31 +38,26 @@ class Owner:
         self._commits = commits
         self._failure: JournalError | None = None
         self._given_up = False
-        self._restore: Callable[[], None] = lambda: None
+        self._restore: Callable[[], int] = lambda: 0
 
     @property
     def is_current(self) -> bool:
         """Return whether what the replica has is all there is: nobody else can have committed anything."""
-        return self._failure is None and self._lease.is_current
+        return self._failure is None and not self._transactions.is_tainted and self._lease.is_current
 
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
 
-        def restore() -> None:
+        def restore() -> int:
             self._transactions.fence(self._watch)
-            feed = make_feed()
-            try:
-                Restoring(self._replica, feed, survey, self._topics, self._watch).take_over(entities())
-            finally:
-                feed.close()
+            with closing(make_feed()) as feed:
+                return Restoring(self._replica, feed, survey, self._topics, self._watch).take_over(entities())
 
         self._restore = restore
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it
-        failed.
-        """
+        """Make transitions durable by one commit, and say of each what became of it: the same error of all, if it failed."""
         if self._failure is None:
             try:
                 self._renew()
@@ -71,6 +67,8 @@ class Owner:
             except (JournalFenced, JournalUnreachable) as error:  # who owns it anew reads what became of it
                 self._failure = JournalRewind(error.message, **error.details)
                 self._failure.__cause__ = error
+            except JournalCorrupt:
+                raise  # the replica must not be used any more
             except JournalError as error:
                 self._failure = error
             _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
@@ -91,11 +89,8 @@ class Owner:
 
     def _renew(self) -> None:
         """Put a new producer in place of one that is in doubt. If anybody wrote meanwhile, what is known here is old."""
-        if self._transactions.is_tainted:
-            position = self._replica.position
-            self._restore()
-            if self._replica.position != position:
-                raise JournalRewind("somebody else has owned the partition meanwhile")
+        if self._transactions.is_tainted and self._restore():
+            raise JournalRewind("somebody else has owned the partition meanwhile")
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)

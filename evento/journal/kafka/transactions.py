@@ -19,6 +19,7 @@ from evento.journal.kafka.security import Properties
 
 INIT_S = 60.0  # to become the owner, with a predecessor's commit to be ended and a coordinator to be found
 COMMIT_S = 30.0  # for everything that is asked again within one commit
+ABORT_S = 10.0  # the next producer aborts what this one cannot
 FLUSH_S = 20.0  # records fail by themselves before
 SLOW_S = 1.0  # a commit that took longer may have been asked for twice
 AGAIN_S = 0.05
@@ -116,7 +117,8 @@ class Transactions:
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
         self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
-        self._call(Call.COMMIT, producer.commit_transaction, patience)
+        # Without a limit it waits for ever for a broker that is gone. Given up, it is unknown, and the producer is dropped.
+        self._call(Call.COMMIT, lambda: producer.commit_transaction(max(1.0, patience.left_s)), patience)
         return reached
 
     def _produce(self, producer: Producer, records: Sequence[Record], patience: Patience) -> Mapping[str, int]:
@@ -166,7 +168,7 @@ class Transactions:
             self.close()
             return
         try:
-            self._call(Call.ABORT, self._abort, Patience(COMMIT_S))
+            self._call(Call.ABORT, self._abort, Patience(ABORT_S))
         except _Failed as failed:
             _log.warning("partition %d: %s", self._partition, failed.failure.message)
             self.close()
@@ -177,7 +179,7 @@ class Transactions:
 
     def _abort(self) -> None:
         if self._producer is not None:
-            self._producer.abort_transaction()
+            self._producer.abort_transaction(ABORT_S)
 
     def _hear(self, error: KafkaError) -> None:
         if error.name() in _DOUBTFUL:
