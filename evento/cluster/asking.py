@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from evento.clock import Clock
+from evento.cluster.knowing import learn
 from evento.cluster.nodes import Nodes
 from evento.cluster.performing import perform
 from evento.cluster.route import PAUSE_FIRST_S, PAUSE_MAX_S
@@ -143,7 +144,9 @@ class Asking:
             raise NotReady(f"the node {owner} is not the owner any more")
         if reply.problem is not None:
             raise error_of(reply.problem)
-        return decode_result(ask, reply.result)
+        result = decode_result(ask, reply.result)
+        await learn(self._engine, result)
+        return result
 
     def _owner(self, number: int) -> str | None:
         """Return the address of the owner; None if that is this node. Raises NotReady if nobody is known to be."""

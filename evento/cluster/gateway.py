@@ -7,10 +7,12 @@ was lost before it answered. So a rebalance is a delay, and no error, for as lon
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import count
 
 from evento.clock import Clock
 from evento.cluster.asking import Asking
+from evento.cluster.knowing import learn
 from evento.cluster.link import MakeLink
 from evento.cluster.nodes import Nodes
 from evento.cluster.parcel import Parcel
@@ -53,7 +55,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Reach the other nodes for the time of the context. What waits at its end is told NotReady."""
         async with self._links() as make_link, asyncio.TaskGroup() as tasks:
-            nodes = self._nodes = Nodes(make_link, tasks, own=self._own)
+            nodes = self._nodes = Nodes(make_link, partial(learn, self._engine), tasks, own=self._own)
             loops = [tasks.create_task(self._find_owners()), tasks.create_task(self._sweep())]
             try:
                 yield
@@ -223,6 +225,7 @@ class Gateway:
 
     def _end(self) -> None:
         for route in self._routes:
+            route.closed = True
             for parcel in (*route.out.values(), *route.held):
                 parcel.finish(_not_ready(parcel))
             route.out.clear()

@@ -6,7 +6,8 @@ A lane does not try again: when it breaks, what was not answered goes back to wh
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from evento.cluster.link import Link
 from evento.cluster.parcel import Parcel
@@ -27,15 +28,18 @@ from evento.errors import EventoError, InvalidRequest, Overloaded, Unreachable
 logger = logging.getLogger(__name__)
 
 LANE_COMMANDS_MAX = 10_000  # in a lane and not answered
+Learn = Callable[[Any], Awaitable[None]]
 
 
 class Lane:
     """One lane. `run` is its task; everything else is called from the same event loop."""
 
-    def __init__(self, link: Link, path: str) -> None:
+    def __init__(self, link: Link, path: str, learn: Learn) -> None:
+        """`learn` makes sure that what is told can be told on."""
         self.address = link.address
         self._link = link
         self._path = path
+        self._learn = learn
         self._queue: deque[tuple[Parcel, int]] = deque()  # with the round that it was put in for
         self._under_way: dict[int, Parcel] = {}
         self._size = 0
@@ -110,7 +114,9 @@ class Lane:
         async with self._link.converse(self._path, self._say()) as parts:
             async for part in parts:
                 for frame in frames.feed(part):
-                    self._hear(decode_answers(frame))
+                    answers = decode_answers(frame)
+                    await self._learn([told.outcome for told in answers.told])
+                    self._hear(answers)
 
     async def _say(self) -> AsyncIterator[bytes]:
         yield HELLO

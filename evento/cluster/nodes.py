@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec import Struct
 
-from evento.cluster.lane import Lane
+from evento.cluster.lane import Lane, Learn
 from evento.cluster.link import Link, MakeLink, is_address
 from evento.cluster.wire import SINGLES_PATH, STREAMS_PATH
 
@@ -22,8 +22,9 @@ class Node(Struct, frozen=True):
 class Nodes:
     """The nodes by address. Used within a task group, in which the lanes run."""
 
-    def __init__(self, make_link: MakeLink, tasks: asyncio.TaskGroup, *, own: str) -> None:
+    def __init__(self, make_link: MakeLink, learn: Learn, tasks: asyncio.TaskGroup, *, own: str) -> None:
         """`own` is the address of this node."""
+        self._learn = learn
         self._make_link = make_link
         self._tasks = tasks
         self._own = own
@@ -54,7 +55,7 @@ class Nodes:
 
     def _open(self, address: str) -> Node:
         link = self._make_link(address)
-        node = Node(link, Lane(link, SINGLES_PATH), Lane(link, STREAMS_PATH))
+        node = Node(link, Lane(link, SINGLES_PATH, self._learn), Lane(link, STREAMS_PATH, self._learn))
         for lane in (node.singles, node.streams):
             task = self._tasks.create_task(lane.run())
             self._running.add(task)

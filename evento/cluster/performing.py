@@ -21,6 +21,8 @@ from evento.reads.reader import Reader
 
 async def perform(ask: Ask, engine: Engine, reader: Reader) -> Any:
     """Return the result. Raises NotReady if it is not for this node, and what the port that is asked raises."""
+    if not isinstance(ask, AskPending | AskRefresh):
+        await _know(ask, engine)
     match ask:
         case AskInstances(partitions, namespace, entity, after, limit):
             _check_here(engine, partitions)
@@ -49,6 +51,13 @@ async def _perform_one(ask: AskOne, engine: Engine, reader: Reader) -> Any:
             return await engine.retry(key, command_id)
         case AskDiscard(key, command_id):
             return await engine.discard(key, command_id)
+
+
+async def _know(ask: AskOne | AskInstances, engine: Engine) -> None:
+    """Look for a newer catalog if the one here does not have the Entity: who asks has one that does."""
+    place = (ask.namespace, ask.entity) if isinstance(ask, AskInstances) else (ask.key.namespace, ask.key.entity)
+    if place not in engine.configuration[0].entities:
+        await engine.judging.refresh()
 
 
 def _check_here(engine: Engine, partitions: tuple[int, ...]) -> None:

@@ -12,13 +12,14 @@ from evento.engine.engine import Engine
 from evento.engine.ticket import Answer
 from evento.errors import EventoError, InvalidRequest, NotReady, Overloaded, TooLarge
 from evento.journal.base import Journal
-from evento.model.command import Command
+from evento.model.command import Command, Outcome
 from evento.model.limits import COMMAND_BYTES_MAX
 
 HEARTBEAT_S = 1.0
 UNANSWERED_MAX = 20_000  # of one lane; more are not read
 WAIT_MAX_S = 3600.0
 _CONTEXT_CHARS_MAX = 256
+_TOLD_BYTES = 300  # of an answer, besides the payloads
 _NUMBER_MAX = 2**62
 
 
@@ -40,7 +41,7 @@ class Reception:
         self._room = asyncio.Event()
 
     async def take(self, frame: bytes) -> None:
-        """Take the Commands of a frame in, one after another. Raises InvalidRequest if it is none."""
+        """Take the Commands of a frame in, one after another. Raises InvalidRequest; NotReady if nothing is deployed here."""
         for sent in decode_sent(frame):
             while self._unanswered >= UNANSWERED_MAX:
                 self._room.clear()
@@ -91,9 +92,8 @@ class Reception:
         judged = refused if refused is not None else await self._engine.judging.judge(sent.command)
         if isinstance(judged, EventoError):
             if isinstance(judged, NotReady):
-                self.give_back(place, self._partition_of(sent.command.key), sent.round)
-            else:
-                self.tell(place, judged)
+                raise judged
+            self.tell(place, judged)
             return
         # Only now: where an instance is depends on what is deployed, and this node may just have learned of it.
         number = self._partition_of(judged.key)
@@ -126,9 +126,7 @@ class Reception:
         elsewhere, self._elsewhere = self._elsewhere, []
         size = count = 0
         while count < len(self._told) and size < TOLD_BYTES:
-            outcome = self._told[count].outcome
-            turn = outcome.turn if outcome is not None else None
-            size += sum(len(event.payload) for event in turn.events) if turn is not None else 0
+            size += _size(self._told[count].outcome)
             count += 1
         told, self._told = self._told[:count], self._told[count:]
         self._said = self._taken
@@ -153,6 +151,14 @@ class _Item:
             self._reception.give_back(self._place, self._number, self._turn)
         else:
             self._reception.tell(self._place, answer)
+
+
+def _size(outcome: Outcome | None) -> int:
+    """Return roughly how many bytes an outcome takes."""
+    if outcome is None or (found := outcome.turn or outcome.pending) is None:
+        return _TOLD_BYTES
+    events = outcome.turn.events if outcome.turn is not None else ()
+    return _TOLD_BYTES + len(found.command.payload) + sum([len(event.payload) for event in events])
 
 
 def _misshapen(command: Command) -> EventoError | None:

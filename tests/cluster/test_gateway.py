@@ -260,6 +260,33 @@ async def test_a_node_learns_by_itself_what_another_deployed(
     await until(lambda: first.catalog.version > before)
 
 
+async def test_what_is_written_with_a_schema_that_a_node_has_not_heard_of_is_told_by_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("evento.bootstrap._FOLLOW_S", 60.0)
+    async with cluster_of(tmp_path) as cluster:
+        first, second = (member.node for member in cluster.members)
+        assert first is not None and second is not None and second.gateway is not None
+
+        async def nobody_is_told() -> None:
+            pass
+
+        monkeypatch.setattr(second.gateway.asking, "refresh", nobody_is_told)
+        changed = tmp_path / SOURCE.name
+        text = SOURCE.read_text().replace("    after: int\n", '    after: int\n    note: str = "new"\n')
+        changed.write_text(text.replace("last: int = 0", "last: int = 0\n    more: int = 7"))
+        name, *_, other = owned_by(cluster, cluster.members[1])
+        await second.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
+        assert first.catalog.version < second.catalog.version
+        status, told = await cluster.count(cluster.members[0], name, 1)
+        assert (status, told["events"][0]["data"]["note"]) == (200, "new")
+        assert first.catalog.version == second.catalog.version
+        changed.write_text(text.replace("last: int = 0", "last: int = 0\n    less: int = 8"))
+        await cluster.count(cluster.members[1], other, 1)
+        await second.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
+        assert (await cluster.get(cluster.members[0], f"/v1/tests/Counter/{other}"))[1]["state"]["less"] == 8
+
+
 async def test_each_node_says_where_the_partitions_are(cluster: Cluster) -> None:
     first, second = cluster.members
     async with asyncio.timeout(10):
