@@ -19,7 +19,7 @@ from tests.faults.clients import read_pending
 from tests.faults.nodes import PARTITIONS, Nodes, Outside, Roaming, running, until
 from tests.faults.shop import POISON, RAISES, Shop
 from tests.faults.test_outage import AWAY, ONCE, SOUND
-from tests.faults.topics import Finding, check, lags, murmur2
+from tests.faults.topics import Finding, Reading, Registry, check, lags, murmur2
 from tests.kafka.fixtures import Running, delete_topics
 
 ACCOUNTS = [f"account-{number}" for number in range(12)]
@@ -192,3 +192,27 @@ async def send_async(branch: Branch, command: Json, **more: Any) -> None:
         place = f"{command['entity']}/{command['id']}"
         answer = await client.send(place, command["command"], command["data"], command_id=command["command_id"], wait_s=0, **more)
         assert answer["outcome"] in ("pending", "parked")
+
+
+async def test_states_are_folded_again_by_whoever_owns_them(branch: Branch) -> None:
+    """Also when the owner dies before it came to it."""
+    accounts = [f"fold-{number}" for number in range(12)]
+    opened = [bank.command(account, "OpenChecking", {"owner": "x", "overdraft_limit": "0.00"}, "open") for account in accounts]
+    await branch.send(opened + deposits("fold", 2, accounts))
+    branch.shop.change(
+        "balance=account.balance + event.amount)", "balance=account.balance + event.amount, owner=account.owner.upper())"
+    )
+    branch.deploy()
+    await asyncio.to_thread(branch.nodes.nodes[0].restart)
+    await until(lambda: owners(branch).issuperset({(account, "X") for account in accounts}), "all states are folded again")
+    assert all(node.running for node in branch.nodes.nodes)
+
+
+def owners(branch: Branch) -> set[tuple[str, str]]:
+    """Return each account's owner, as the topic of states has it last."""
+    registry, found = Registry(branch.nodes.deployment.url), dict[bytes, bytes]()
+    with Reading(branch.nodes.deployment.bootstrap) as reading:
+        for partition in range(PARTITIONS):
+            for message in reading.read(branch.nodes.deployment.of_entity("state"), partition):
+                found[message.key()] = message.value()
+    return {(key.decode(), registry.decode(value)["owner"]) for key, value in found.items()}
