@@ -65,6 +65,7 @@ class Engine:
         self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
         self._in_order = asyncio.Lock()
         self._patience = Patience()
+        self._stopping = False
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
@@ -74,6 +75,7 @@ class Engine:
         Entering waits until each partition is open, here or with another node. If one fails for good (JournalError), the context is
         cancelled and raises.
         """
+        self._stopping = False
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
             running.append(tasks.create_task(self.owners.run()))
@@ -84,11 +86,13 @@ class Engine:
                     for worker, _ in self._workers.values():
                         drains.create_task(worker.drain(drain_s))
             finally:
+                self._stopping = True
                 for task in running:
                     task.cancel()
 
     async def _run_partition(self, number: int) -> None:
-        while True:
+        # A worker that ends by itself while it is cancelled ends as if it were not: its task group tells of one of the two only.
+        while not self._stopping:
             try:
                 async with self._journal.own(number) as owned:
                     await self._work(number, owned)
