@@ -71,6 +71,7 @@ class Attempt:
         self._room = asyncio.Event()
         self.ended: list[tuple[int, Json]] = []
         self.wait_room: Callable[[], Awaitable[None]] = _no_wait
+        self.again: tuple[type[EventoError], ...] = (NotReady, Overloaded)  # refusals that say: later
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Give the Commands, not more at a time than may be in flight."""
@@ -94,7 +95,7 @@ class Attempt:
         self._room.set()
         if isinstance(answer, EventoError):
             self._history.refuse(command, {"code": answer.code, "status": answer.status})
-            if not isinstance(answer, NotReady | Overloaded):
+            if not isinstance(answer, self.again):
                 raise AssertionError(f"{command} was refused: {answer.code}: {answer.message}")
             return
         assert answer["command_id"] == command["command_id"], f"{answer} is not of {command}"
