@@ -1,7 +1,7 @@
 """The bank in two images, Checking in Python and Savings in Go, and what a year of a real bank is in it.
 
-Every second account is a savings account, unless it is ever overdrawn: here that is checking accounts' right alone. So everything that the
-bank did succeeds.
+Every second account is a savings account, unless it is ever overdrawn: here that is checking accounts' right alone. So everything
+that the bank did succeeds.
 """
 
 import os
