@@ -1,17 +1,22 @@
 """The text of a function's Containerfile, and of what is ignored with it. Pure.
 
-Packages are installed in a stage of their own, so that what installs them is no part of the image. No shell reads any of it.
+Packages are installed in a stage of their own, so that what installs them is no part of the image. No shell reads any of it, and
+the base needs no program but Python.
 """
 
 import json
 from collections.abc import Sequence
 
-from evento.building.project import IGNORED, REQUIREMENTS, WHEELS, Project
+from evento.building.project import CONTAINERFILE, IGNORED, REQUIREMENTS, WHEELS, Project
 
 BASE = "python:3.13-slim"
 USER = "65532:65532"
 _PIP = ("python3", "-m", "pip", "install", "--no-cache-dir", "--no-compile", "--disable-pip-version-check", "--quiet")
 _COMPILE = ("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/packages", "/app")
+_TIDY = (
+    f"import pathlib, shutil; shutil.rmtree('/packages/bin', True); shutil.rmtree('/app/{WHEELS}', True); "
+    f"pathlib.Path('/app/{CONTAINERFILE}').unlink(True)"
+)
 
 
 def containerfile(project: Project, base: str = BASE) -> str:
@@ -27,7 +32,7 @@ def containerfile(project: Project, base: str = BASE) -> str:
         "ENV PYTHONHASHSEED=0",
         "COPY . /app",
         _run(install),
-        _run(("rm", "-rf", "/packages/bin", f"/app/{WHEELS}")),
+        _run(("python3", "-c", _TIDY)),
         _run(_COMPILE),
         "",
         "FROM ${BASE}",

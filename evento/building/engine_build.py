@@ -5,12 +5,13 @@ Podman takes the time that everything in the image shall have; Docker overlooks 
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import IO
 
 import aiohttp
 import msgspec
 
+from evento.building.project import CONTAINERFILE
 from evento.errors import BuildRefused, FunctionUnavailable
 
 BUILD_S = 900.0
@@ -18,16 +19,16 @@ _LINES_KEPT = 15
 _LINE_CHARACTERS_MAX = 300
 _LINE_BYTES_MAX = 1024 * 1024
 _UNIX = "unix://"
+_TAR = {"Content-Type": "application/x-tar"}
 
 
 async def build(engine_url: str, context: IO[bytes], *, name: str, arguments: Mapping[str, str], epoch_s: int) -> None:
     """Have the engine build an image of a context and give it a name. Raises BuildRefused with the engine's last lines."""
-    params = {
+    asked = {
         "t": name,
-        "dockerfile": "Containerfile",
+        "dockerfile": CONTAINERFILE,
         "buildargs": json.dumps(dict(arguments), sort_keys=True),
         "timestamp": str(epoch_s),
-        "rm": "1",
         "forcerm": "1",
     }
     last: deque[str] = deque(maxlen=_LINES_KEPT)
@@ -36,13 +37,11 @@ async def build(engine_url: str, context: IO[bytes], *, name: str, arguments: Ma
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=_LINE_BYTES_MAX) as session,
-            session.post(
-                "http://engine/build", params=params, data=context, headers={"Content-Type": "application/x-tar"}
-            ) as answer,
+            session.post("http://engine/build", params=asked, data=context, headers=_TAR) as answer,
         ):
             if answer.status != 200:
-                raise BuildRefused(f"the container engine refuses to build {name}: {_plain(await answer.text())}")
-            async for line in _lines(answer.content):
+                raise BuildRefused(f"the container engine refuses to build {name}: {_plain(await _start(answer))}")
+            async for line in answer.content:
                 _hear(line, last, name)
     except TimeoutError as error:
         raise BuildRefused(f"image {name} was not built within {BUILD_S:g} s; the engine's last lines:\n{_joined(last)}") from error
@@ -50,9 +49,8 @@ async def build(engine_url: str, context: IO[bytes], *, name: str, arguments: Ma
         raise FunctionUnavailable(f"the container engine at {engine_url} fails to build: {error!r}") from error
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    while line := await content.readline():
-        yield line
+async def _start(answer: aiohttp.ClientResponse) -> str:
+    return (await answer.content.read(_LINE_CHARACTERS_MAX)).decode(errors="replace")
 
 
 def _hear(line: bytes, last: deque[str], name: str) -> None:

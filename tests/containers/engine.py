@@ -56,12 +56,7 @@ class Engine:
     def start(self) -> None:
         """Start the service, and return when it serves."""
         with self._log.open("ab") as log:
-            self._service = subprocess.Popen(
-                [*self._podman, "system", "service", "-t", "0", self.url],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "BUILDAH_ISOLATION": "chroot"},  # to build without namespaces of its own
-            )
+            self._service = subprocess.Popen([*self._podman, "system", "service", "-t", "0", self.url], stdout=log, stderr=log)
         self._wait_ready(self._service)
 
     def stop(self) -> None:
