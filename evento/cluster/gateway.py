@@ -225,6 +225,7 @@ class Gateway:
 
     def _end(self) -> None:
         for route in self._routes:
+            route.closed = True
             for parcel in (*route.out.values(), *route.held):
                 parcel.finish(_not_ready(parcel))
             route.out.clear()

@@ -34,6 +34,10 @@ async def _nothing_newer() -> None:
     """Stand for asking whether there is a newer catalog, where only this node deploys."""
 
 
+def _nothing_to_do() -> None:
+    """Stand for whoever wants to know that a partition came."""
+
+
 class Engine:
     """Runs every partition of a journal. Implements `evento.engine.base.Commands`."""
 
@@ -55,6 +59,7 @@ class Engine:
         self._observer = observer or Observer()
         self.folding = Folding(journal.history)
         self._workers: dict[int, tuple[Worker, Partition]] = {}
+        self.on_owned: Callable[[], None] = _nothing_to_do  # called for each partition that comes to this node
         self._configuration: tuple[Catalog, Callers] | None = None
         self.owners = Owners(journal, clock, lambda: self.all_here)
         self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
@@ -103,9 +108,10 @@ class Engine:
             inbound=inbound,
             partitions=self._journal.partitions,
         )
+        self._workers[number] = (worker, owned)
         if self._configuration is not None:
             worker.configure(*self._configuration)
-        self._workers[number] = (worker, owned)
+            self.on_owned()
         try:
             await worker.run()
         finally:
@@ -133,6 +139,11 @@ class Engine:
     def open(self) -> bool:
         """Tell whether every partition takes Commands: here, or with the node that owns it."""
         return (self.all_here or not self.ownerless) and all(worker.open for worker, _ in self._workers.values())
+
+    @property
+    def here(self) -> frozenset[int]:
+        """Return the partitions that this node owns."""
+        return frozenset(self._workers)
 
     @property
     def all_here(self) -> bool:

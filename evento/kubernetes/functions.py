@@ -5,7 +5,7 @@ from math import ceil
 from evento.kubernetes.network import on_port, pods_in, policy
 from evento.kubernetes.options import Object, Options
 from evento.kubernetes.pods import PRE_STOP_S, Container, labels, metadata, pod, probe, service_account
-from evento.model.resources import FunctionSpec, Scale
+from evento.model.resources import FunctionSpec, Resources, Scale
 from evento.protocol.envelope import HEALTH_PATH
 
 PORT = 8080
@@ -57,6 +57,7 @@ def _deployment(function: FunctionSpec, options: Options, of: dict[str, str], *,
     start_s = ceil(function.start_s)
     container = Container(
         image=function.image,
+        resources=function.resources or Resources(),
         env=_environment(function, options),
         port=PORT,
         probes={

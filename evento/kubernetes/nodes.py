@@ -12,6 +12,7 @@ from evento.kubernetes.functions import PORT as FUNCTION_PORT
 from evento.kubernetes.network import CLIENT_LABEL, clients, deny_all, on_port, pods_in, policy, to_functions, to_names, to_urls
 from evento.kubernetes.options import Object, Options
 from evento.kubernetes.pods import PRE_STOP_S, Container, labels, metadata, pod, probe, service_account
+from evento.model.resources import Resources
 
 API = "evento-api"  # not `evento`: other pods would get an EVENTO_PORT of it
 API_PORT = 7070
@@ -23,6 +24,7 @@ _DATA = "/var/lib/evento"
 _SIGNING_FOLDER = "/etc/evento/signing"
 _MANIFESTS_FOLDER = "/etc/evento/manifests"
 _SHUTDOWN_S = 20
+_MEMORY_BYTES = 1024 * 1024 * 1024
 _STARTUP_S = 600  # a long journal is read before Commands are taken
 _DEPLOY_S = 900
 _KEPT_S = 24 * 3600  # that a finished Job can be looked at
@@ -79,7 +81,7 @@ def _stateful_set(options: Options, of: Mapping[str, str], digest: str) -> Objec
         },
         mounts={"data": _DATA, **({"signing": _SIGNING_FOLDER} if options.public_key else {})},
         volumes=[signing] if options.public_key else [],
-        memory="1Gi",
+        resources=Resources(memory_bytes=_MEMORY_BYTES),
     )
     template = pod(
         NODE,

@@ -6,10 +6,14 @@ from typing import Any
 from msgspec import Struct
 
 from evento.kubernetes.options import Object
+from evento.model.resources import Resources
 
 USER = 65532  # "nonroot" in the images of most who make small ones
 PRE_STOP_S = 5  # a pod that ends is still called until every node's rules have changed
 TMP_SIZE = "64Mi"
+_CPU_ASKED = 100  # thousandths of one
+_MILLI = 1000
+_MEBIBYTE = 1024 * 1024
 _PART_OF = {"app.kubernetes.io/part-of": "evento", "app.kubernetes.io/managed-by": "evento"}
 
 
@@ -17,6 +21,7 @@ class Container(Struct, frozen=True):
     """The one container of a pod. `mounts` are paths by the volume's name, each a volume of `volumes` or of a claim."""
 
     image: str
+    resources: Resources = Resources()
     env: Sequence[Object] = ()
     args: Sequence[str] = ()
     env_from: Sequence[Object] = ()
@@ -24,7 +29,6 @@ class Container(Struct, frozen=True):
     probes: Mapping[str, Object] = {}
     mounts: Mapping[str, str] = {}
     volumes: Sequence[Object] = ()
-    memory: str = "512Mi"
 
 
 def labels(name: str, component: str) -> dict[str, str]:
@@ -76,14 +80,20 @@ def pod(account: str, container: Container, of: Mapping[str, str], **more: Any) 
     }
 
 
+def _resources(container: Container) -> Object:
+    """Return what a container asks for and what it may use: all its memory at once, and most of its CPU only when that is free."""
+    memory, cpus = f"{container.resources.memory_bytes // _MEBIBYTE}Mi", round(container.resources.cpus * _MILLI)
+    return {
+        "requests": {"cpu": f"{min(_CPU_ASKED, cpus)}m", "memory": memory},
+        "limits": {"cpu": f"{cpus}m", "memory": memory, "ephemeral-storage": "256Mi"},
+    }
+
+
 def _container(name: str, container: Container) -> Object:
     body: Object = {
         "name": name,
         "image": container.image,
-        "resources": {
-            "requests": {"cpu": "100m", "memory": container.memory},
-            "limits": {"cpu": "1", "memory": container.memory, "ephemeral-storage": "256Mi"},
-        },
+        "resources": _resources(container),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "privileged": False,

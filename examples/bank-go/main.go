@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,9 +233,18 @@ func main() {
 func listen() (net.Listener, error) {
 	if path := os.Getenv("EVENTO_SOCKET"); path != "" {
 		_ = os.Remove(path) // what a killed predecessor left
-		return net.Listen("unix", path)
+		listener, err := net.Listen("unix", path)
+		if err == nil && !ownFolder(path) {
+			err = os.Chmod(path, 0o666) // in a container the platform is somebody else
+		}
+		return listener, err
 	}
 	return net.Listen("tcp", ":"+cmp.Or(os.Getenv("PORT"), "8080"))
+}
+
+func ownFolder(path string) bool {
+	folder, err := os.Stat(filepath.Dir(path))
+	return err == nil && folder.Sys().(*syscall.Stat_t).Uid == uint32(os.Getuid())
 }
 
 // endWithParent ends this process soon after the platform that started it, however that ended.

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.faults.checker import Fold
 from tests.faults.node import ROOT
 
 MODULE = ROOT / "examples" / "bank" / "bank.py"
@@ -80,7 +81,7 @@ def fold(state: Json | None, event: Json) -> Json:
     return state
 
 
-def drifts(rows: Sequence[Transaction], histories: Mapping[str, Sequence[Json]]) -> Iterator[str]:
+def drifts(rows: Sequence[Transaction], histories: Mapping[str, Sequence[Json]], fold: Fold = fold) -> Iterator[str]:
     """Yield each transaction after which the balance that the events add up to is not the bank's own."""
     balances: dict[str, Decimal] = defaultdict(Decimal)
     after: dict[tuple[str, str], Decimal] = {}

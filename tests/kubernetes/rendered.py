@@ -29,7 +29,17 @@ ANSWER = {"name": "answer", "type": {"type": "enum", "name": "Answer", "symbols"
 NUL = {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 2}, "default": "\0"}
 SHOP = [
     manifest("Function", "till", {"image": f"till@{DIGEST}", "scale": {"min": 2, "max": 9, "idle": "5m"}, "env": {"MODE": "no"}}),
-    manifest("Function", "shelf", {"image": "shelf:1.4", "timeout": "60s", "start": "10m", "scale": {"min": 3, "max": 3}}),
+    manifest(
+        "Function",
+        "shelf",
+        {
+            "image": "shelf:1.4",
+            "timeout": "60s",
+            "start": "10m",
+            "scale": {"min": 3, "max": 3},
+            "resources": {"memory": "2Gi", "cpus": 0.05},
+        },
+    ),
     manifest("Function", "rates", {"url": "https://rates.example.com/v1"}),
     manifest("Function", "other-rates", {"url": "http://rates.example.com:8081"}),
     manifest("Entity", "ABTest", {"schema": json.dumps(record("ABTest", ANSWER, NUL)), "apply": "till"}, labels={"team": "x"}),

@@ -75,6 +75,14 @@ def test_every_pod_is_restricted() -> None:
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def test_a_function_may_use_what_it_says_and_asks_for_no_more() -> None:
+    found = {name: one("Deployment", name)["spec"]["template"]["spec"]["containers"][0]["resources"] for name in ("till", "shelf")}
+    assert found["till"]["limits"] == {"cpu": "1000m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
+    assert found["till"]["requests"] == {"cpu": "100m", "memory": "512Mi"}
+    assert found["shelf"]["limits"] == {"cpu": "50m", "memory": "2048Mi", "ephemeral-storage": "256Mi"}
+    assert found["shelf"]["requests"] == {"cpu": "50m", "memory": "2048Mi"}
+
+
 def test_every_account_is_without_a_token_and_is_there() -> None:
     accounts = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in of_kind("ServiceAccount")}
     assert all(each["automountServiceAccountToken"] is False for each in of_kind("ServiceAccount"))

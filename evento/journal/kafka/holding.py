@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from threading import Semaphore
 from typing import TypeVar, cast
@@ -16,7 +17,7 @@ from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.owning import Owner
-from evento.journal.kafka.replica import Marks, Replica, opened_replica
+from evento.journal.kafka.replica import Marks, Replica, mark_damaged, opened_replica
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
@@ -63,7 +64,8 @@ class Holding:
         self._node = node
         self._topics = node.topics(number)
         path = node.folder / f"{number}.db"
-        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit))
+        self._damaged = partial(mark_damaged, path)
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit), self._damaged)
         self._path = path
         self._feed: Feed | None = None
         self._owner: Owner | None = None
@@ -72,7 +74,7 @@ class Holding:
     async def start(self) -> None:
         """Open the replica. Raises JournalError."""
         self.store = cast("Replica", await self._writer.start())
-        self.reader = Reader(self._path, self.store.tail, self._node.tuning)
+        self.reader = Reader(self._path, self.store.tail, self._node.tuning, self._damaged)
         await self.reader.start()
         self.reads = StoreReads(self.reader, self.store)
         self.history = SqliteHistory(self.reader, self.store)

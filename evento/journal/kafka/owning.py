@@ -7,11 +7,12 @@ After any failure this owner commits nothing more: what waited was judged by wha
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from threading import Semaphore
 
 from confluent_kafka import TopicPartition
 
-from evento.errors import JournalError, JournalFenced, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalRewind, JournalUnreachable
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
@@ -49,7 +50,7 @@ class Owner:
         self._observer = observer
         self._failure: JournalError | None = None
         self._given_up = False
-        self._restore: Callable[[], None] = lambda: None
+        self._restore: Callable[[], int] = lambda: 0
 
     @property
     def is_current(self) -> bool:
@@ -59,26 +60,23 @@ class Owner:
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
 
-        def restore() -> None:
+        def restore() -> int:
             self._transactions.fence(self._watch)
-            feed = make_feed()
-            try:
+            with closing(make_feed()) as feed:
                 restoring = Restoring(self._replica, feed, survey, self._topics, self._watch, progress=self._progress)
-                restoring.take_over(entities())
-            finally:
-                feed.close()
+                return restoring.take_over(entities())
 
         self._restore = restore
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it
-        failed.
-        """
+        """Make transitions durable by one commit, and say of each what became of it: the same error of all, if it failed."""
         if self._failure is None:
             try:
                 self._renew()
                 return self._commit([by_turn(transition) for transition in transitions])
+            except JournalCorrupt:
+                raise  # the replica must not be used any more
             except JournalError as error:
                 self._failure = _as_the_engine_hears(error)
                 self._observer.commit_failed(error.code)
@@ -103,11 +101,8 @@ class Owner:
 
     def _renew(self) -> None:
         """Put a new producer in place of one that is in doubt. If anybody wrote meanwhile, what is known here is old."""
-        if self._transactions.is_tainted:
-            position = self._replica.position
-            self._restore()
-            if self._replica.position != position:
-                raise JournalRewind("somebody else has owned the partition meanwhile")
+        if self._transactions.is_tainted and self._restore():
+            raise JournalRewind("somebody else has owned the partition meanwhile")
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)

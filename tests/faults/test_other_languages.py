@@ -1,13 +1,13 @@
-"""A function in Go, without any SDK, passes the conformance kit and takes over the Savings of a bank in Python."""
+"""Functions in Go and in TypeScript, without any SDK, pass the conformance kit and take over the Savings of a bank in Python."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,33 +20,73 @@ from tests.faults.node import ROOT, Node, environment, eventually
 Json = dict[str, Any]
 SAVINGS = "bank/Savings"
 ACCOUNTS = [f"saver-{number}" for number in range(50)]
+COPIED = ("protocol/*.avsc", "schemas/*.avsc")
+
+
+class Language(NamedTuple):
+    """An example: its folder, what must be there to build it, how it is built, and how it is run."""
+
+    folder: str
+    needs: str
+    build: Sequence[Sequence[str]]
+    run: Sequence[str]
+
+
+LANGUAGES = {
+    "go": Language("bank-go", "go", [["go", "build", "-o", "savings", "."]], ["./savings"]),
+    "typescript": Language(
+        "bank-ts",
+        "npm",
+        [["npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"], ["npm", "run", "build"]],
+        ["node", "build/main.js"],
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> Language:
+    """Give each language whose tools are here. Without Node a person is told; in CI that is a failure."""
+    found = LANGUAGES[request.param]
+    if shutil.which(found.needs) is None:
+        reason = f"examples/{found.folder} is not tested: there is no {found.needs}"
+        (pytest.skip if found.needs == "npm" and not os.environ.get("CI") else pytest.fail)(reason)
+    return found
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(language: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the function in a folder of its own."""
-    if shutil.which("go") is None:
-        pytest.fail("the example in Go needs Go 1.25 or later: install it from https://go.dev/dl, or as golang-go")
-    source, built = ROOT / "examples" / "bank-go", tmp_path_factory.mktemp("go") / "bank-go"
-    shutil.copytree(source, built, ignore=shutil.ignore_patterns("savings"))
-    done = subprocess.run(["go", "build", "-o", "savings", "."], cwd=built, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    source, built = ROOT / "examples" / language.folder, tmp_path_factory.mktemp("built") / language.folder
+    shutil.copytree(source, built, ignore=shutil.ignore_patterns("savings", "build", "node_modules"))
+    for command in language.build:
+        done = subprocess.run(command, cwd=built, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     return built
 
 
 @pytest.fixture
-def serving(folder: Path, tmp_path: Path) -> Iterator[str]:
+def serving(language: Language, folder: Path, tmp_path: Path) -> Iterator[str]:
     """Run the function on its own, as its author does."""
     socket = tmp_path / "s"
-    process = subprocess.Popen([folder / "savings"], env={**os.environ, "EVENTO_SOCKET": str(socket)})
+    process = subprocess.Popen(language.run, cwd=folder, env={**os.environ, "EVENTO_SOCKET": str(socket)})
     try:
         for _ in eventually("the function listens"):
             if socket.exists():
                 break
         yield f"unix:{socket}"
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_the_schemas_in_its_folder_are_the_published_ones(language: Language) -> None:
+    """They are copies, so that the folder is a project of its own."""
+    examples = ROOT / "examples"
+    for pattern, published in zip(COPIED, (ROOT / "evento", examples / "bank-go"), strict=True):
+        files = sorted((examples / language.folder).glob(pattern))
+        assert files
+        for file in files:
+            assert file.read_text() == (published / file.relative_to(examples / language.folder)).read_text(), file
 
 
 def test_it_passes_the_conformance_kit(serving: str, tmp_path: Path) -> None:
@@ -84,13 +124,13 @@ async def test_it_takes_over_savings_from_python_with_the_same_states_and_decisi
         async with Client(node.url) as client:
             before = await read_final(client, SAVINGS)
             node.deploy(folder / "manifests.yaml")
-            assert await read_final(client, SAVINGS) == before, "folded by Go, the states are others"
-            again = [{**command, "id": f"go-{command['id']}"} for command in year("python")]
-            in_go = await sender.send_all(again)
-            assert [decision(answer) for answer in in_go] == [decision(answer) for answer in in_python]
+            assert await read_final(client, SAVINGS) == before, "folded by another function, the states are others"
+            again = [{**command, "id": f"other-{command['id']}"} for command in year("python")]
+            in_other = await sender.send_all(again)
+            assert [decision(answer) for answer in in_other] == [decision(answer) for answer in in_python]
             both = [*bank.opening(["emil"]), bank.command("emil", "ReceiveDeposit", {"amount": "1.00"}, "e1")]
             assert {answer["outcome"] for answer in await sender.send_all(both)} == {"succeeded"}
-            events = (await client.events(f"{SAVINGS}/go-{ACCOUNTS[0]}"))["events"]
+            events = (await client.events(f"{SAVINGS}/other-{ACCOUNTS[0]}"))["events"]
             revisions = {event["revision"] for event in (await client.events("bank/Checking/emil"))["events"]}
             assert revisions.isdisjoint(event["revision"] for event in events)
         node.verify()
