@@ -144,6 +144,19 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
         assert finding.outcomes["rejected"] == len(sent)
 
 
+async def test_a_topic_of_commands_that_is_deleted_under_a_running_node_stops_nothing_but_itself(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.put(deposits("before", 2))
+        for gone in patient.admin.delete_topics([patient.commands]).values():
+            gone.result(ANSWER_S)
+        await patient.send(deposits("over-http", 2))
+        await until(lambda: patient.commands in patient.node.log(), "it is told")
+        await patient.send(deposits("afterwards", 2))
+        assert patient.node.running
+
+
 def truncate(patient: Ward, partition: int) -> None:
     end = lags(patient.deployment)[partition]
     done = {place.partition: place.offset for place in committed(patient)}
