@@ -72,15 +72,13 @@ class Engine:
     async def running(self, *, drain_s: float = 10.0) -> AsyncIterator[None]:
         """Run all partitions that are given to this node for the time of the context; leaving it drains them, `drain_s` at most.
 
-        Entering waits until each partition is open, here or with another node. If one fails for good (JournalError), the context is
-        cancelled and raises.
+        They open by and by: `wait_open`. If one fails for good (JournalError), the context is cancelled and raises.
         """
         self._stopping = False
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
             running.append(tasks.create_task(self.owners.run()))
             try:
-                await self._wait_open()
                 yield
                 async with asyncio.TaskGroup() as drains:
                     for worker, _ in self._workers.values():
@@ -123,7 +121,8 @@ class Engine:
         finally:
             del self._workers[number]
 
-    async def _wait_open(self) -> None:
+    async def wait_open(self) -> None:
+        """Return when each partition takes Commands, here or with another node."""
         while not self.open:
             await self._clock.sleep(_OPEN_POLL_S)
 
@@ -143,12 +142,7 @@ class Engine:
     @property
     def open(self) -> bool:
         """Tell whether every partition takes Commands: here, or with the node that owns it."""
-        workers = self._workers
-        if len(workers) < self._journal.partitions:
-            others = self.owners.partitions
-            if any(number not in workers and number not in others for number in range(self._journal.partitions)):
-                return False
-        return all(worker.open for worker, _ in workers.values())
+        return (self.all_here or not self.ownerless) and all(worker.open for worker, _ in self._workers.values())
 
     @property
     def here(self) -> frozenset[int]:
@@ -159,6 +153,16 @@ class Engine:
     def all_here(self) -> bool:
         """Tell whether this node owns every partition."""
         return len(self._workers) == self._journal.partitions
+
+    @property
+    def ownerless(self) -> int:
+        """Return how many partitions no node owns, as far as is known."""
+        others = self.owners.partitions
+        return sum(number not in self._workers and number not in others for number in range(self._journal.partitions))
+
+    def count_partitions(self) -> int:
+        """Return how many partitions this node owns."""
+        return len(self._workers)
 
     def owner(self, key: EntityKey) -> str | None:
         """Return the address of the other node that an instance is with; None if it is here, or nobody knows."""

@@ -22,6 +22,7 @@ from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
 from evento.journal.kafka.transactions import Transactions
+from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
 from evento.journal.sqlite.journal import SqliteHistory, StoreReads
 from evento.journal.sqlite.reader import Reader
@@ -40,6 +41,7 @@ class Node(Struct, frozen=True):
     tuning: Tuning
     commits: Semaphore
     entities: dict[Entity, EntityPlace]
+    observer: JournalObserver
 
     def entities_of(self, number: int) -> Collection[Entity]:
         """Return the Entities that use this partition."""
@@ -98,7 +100,10 @@ class Holding:
         node = self._node
         identifier = node.names.transactional_id(self.number)
         properties = lane_producer_properties(node.cluster, identifier, message_bytes_max=OUTCOME_BYTES_MAX)
-        owner = Owner(self.store, self._topics, lease, Transactions(properties, self.number), node.commits)
+        transactions = Transactions(properties, self.number)
+        owner = Owner(self.store, self._topics, lease, transactions, commits=node.commits, observer=node.observer)
+        time_s = asyncio.get_running_loop().time
+        begun_s = time_s()
 
         def take_over() -> None:
             self._close_feed()
@@ -112,6 +117,7 @@ class Holding:
             owner.give_up()
             await self.release(owner)
             raise
+        node.observer.taken_over(self.number, time_s() - begun_s)
         return owner
 
     async def release(self, owner: Owner) -> None:
@@ -121,6 +127,7 @@ class Holding:
             owner.close()
             self._owner = None
 
+        self._node.observer.given_up(self.number)
         await self._run(close)
 
     # ---------------------------------------------------------------- followed

@@ -42,13 +42,24 @@ class Topics(Struct, frozen=True):
 class Restoring:
     """One catching-up of one replica. `watch` is called again and again: it raises when the rest is not wanted any more."""
 
-    def __init__(self, replica: Replica, feed: Feed, survey: Survey, topics: Topics, watch: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        feed: Feed,
+        survey: Survey,
+        topics: Topics,
+        watch: Callable[[], None],
+        *,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """`progress` is told how many records are read, of how many at most."""
         self._replica = replica
         self._feed = feed
         self._survey = survey
         self._topics = topics
         self._names = topics.names
         self._watch = watch
+        self._progress = progress
         self._stalled = Patience(STALLED_S)
         self._report = Patience(REPORT_S)
         self._done = self._total = 0
@@ -212,6 +223,7 @@ class Restoring:
         if self._replica.pending_age_s > PENDING_TRUSTED_S:  # what says that an entry is gone may be gone itself
             self._replica.forget_pending(topic)
         self._add([topic])
+        self._total += max(0, end - self._feed.reached(topic))
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}
             inputs: dict[str, int] = {}
@@ -259,6 +271,7 @@ class Restoring:
 
     def _count(self, records: int) -> None:
         self._done += records
+        self._progress(self._done, self._total)
         if self._report.is_over:
             self._report = Patience(REPORT_S)
             _log.info("partition %d: %d of %d records are restored", self._topics.partition, self._done, self._total)
