@@ -12,7 +12,7 @@ from tests.faults.checker import Final, History, Seen, place_of
 
 Json = dict[str, Any]
 BLOCK_LINES = 50
-GIVE_UP_S = 120.0
+GIVE_UP_S = 120.0  # without any Command that came to its end
 IN_FLIGHT_MAX = 2_000  # as a client with bounded memory; more would only wait in buffers
 _PAUSE_S = 0.05
 
@@ -37,6 +37,7 @@ class Sender:
             assert time.monotonic() < give_up, f"{len(missing)} of {len(commands)} Commands are not answered"
             for index, answer in await self._attempt([(index, commands[index]) for index in missing]):
                 answers[index] = answer
+                give_up = time.monotonic() + GIVE_UP_S
             missing = [index for index in missing if index not in answers]
             if missing:
                 await asyncio.sleep(_PAUSE_S)
