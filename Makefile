@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEEDS ?= 10000
 KILLS ?= 500
+COMMANDS ?= 1000000
+FAULTS ?= 400
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench simulation kill go-example kafka-broker containers polyglot
+.PHONY: help demo test check lint format lock bench bench-kafka simulation kill chaos go-example kafka-broker containers polyglot
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,8 +55,15 @@ kill: $(READY)  ## kill -9 of platform and functions in the middle of work, 500 
 polyglot: $(READY) kafka-broker containers  ## a year of a real bank through containers in Python and Go that are killed, on SQLite and on Kafka
 	@EVENTO_POLYGLOT_ROWS=23156 EVENTO_POLYGLOT_KILLS=48 $(BIN)/pytest tests/containers/test_polyglot.py -s
 
+chaos: $(READY) kafka-broker  ## two nodes on three Kafka brokers while all of it fails, for a million Commands; COMMANDS=… FAULTS=… SEED=…
+	@EVENTO_CHAOS_COMMANDS=$(COMMANDS) EVENTO_CHAOS_FAULTS=$(FAULTS) EVENTO_CHAOS_SEED=$(SEED) \
+	  $(BIN)/pytest tests/faults/test_kafka_chaos.py -n 0 -s
+
 bench: $(READY)  ## Evento beside its peers, with the same work; takes a while
 	@$(BIN)/python bench/run.py
+
+bench-kafka: $(READY) kafka-broker  ## the journal on Kafka beside stream processors; takes a while
+	@$(BIN)/python bench/kafka.py
 
 lock: $(READY)  ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock "$(VENV)"

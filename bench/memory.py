@@ -25,6 +25,7 @@ _CHUNK = 500
 async def use(data: Path, instances: int) -> dict[str, float]:
     """Run the platform on the filled folder and work on it."""
     async with open_node(settings_of(data)) as node:
+        await node.wait_open()
         catalog, _ = node.engine.configuration
         spec = catalog.command("bank", "Checking", "ReceiveDeposit")
         payload = catalog.schema(spec.schema_id).from_json({"amount": "1.00"})

@@ -22,6 +22,7 @@ async def measure(data: Path, events: int) -> dict[str, float]:
     if not any(data.glob("*.db")):
         await fill(data, instances=instances, events_each=EVENTS_EACH)
     async with open_node(settings_of(data)) as node:
+        await node.wait_open()
         (caller,) = node.fleet.callers.values()
         await caller.ready()
         started = time.perf_counter()

@@ -46,10 +46,10 @@ from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.publishing import publish_schemas
 from evento.journal.kafka.security import read_security
+from evento.journal.observer import JournalObserver
 from evento.journal.sqlite import open_sqlite
 from evento.keys import read_signing_key
-from evento.model.resources import FunctionSpec
-from evento.observing import MeteredObserver, MeteredReplicas
+from evento.observing import MeteredJournal, MeteredObserver, MeteredReplicas
 from evento.operations import Operations
 from evento.publisher import Publisher
 from evento.reads.reader import Reader
@@ -58,7 +58,7 @@ from evento.registry.deployment import Plan, Registry
 from evento.registry.documents import Documents, documents_of
 from evento.registry.places import entities_after, places_of
 from evento.registry.reading import read_deployment
-from evento.registry.revision import function_revision
+from evento.registry.revision import as_they_are, revision_now
 from evento.settings import Settings, read_environment, read_kafka_properties
 from evento.telemetry import Metrics, set_up_logging
 from evento.tracing import Tracing, open_tracing
@@ -95,7 +95,7 @@ class Node:
         functions: Fleet,
         containers: ContainerRuntime,
         engine: Engine,
-        metrics: Metrics,
+        metered: MeteredJournal,
         tracing: Tracing,
         credentials: Credentials | None,
     ) -> None:
@@ -105,11 +105,19 @@ class Node:
         self.engine = engine
         self.fleet = functions
         self.containers = containers
-        self.metrics = metrics
+        self.metrics = metered.metrics
         self.clock = SystemClock()
         self.reader = Reader(journal, engine)
         self.refolder = Refolder(journal, engine)
-        self.operations = Operations(journal, engine, self.fleet, self.refolder, name=_name(settings), address=settings.address)
+        self.operations = Operations(
+            journal,
+            engine,
+            self.fleet,
+            self.refolder,
+            name=_name(settings),
+            address=settings.address,
+            restores=lambda: metered.restores,
+        )
         self.catalog = self.registry.catalog  # in force
         self.gateway: Gateway | None = None
         self.peering: Peering | None = None
@@ -130,7 +138,7 @@ class Node:
 
     @asynccontextmanager
     async def running(self, *, drain_s: float) -> AsyncIterator[None]:
-        """Run everything for the time of the context, with what is deployed."""
+        """Run everything for the time of the context, with what is deployed. Commands are taken from `wait_open` on."""
         async with self.containers.running(), self.fleet.running(), asyncio.TaskGroup() as self._tasks:
             try:
                 async with self._turning(self._tasks, drain_s):
@@ -147,7 +155,7 @@ class Node:
         else:
             await refuse_without_catalog(self.journal)
         async with self.engine.running(drain_s=drain_s), nullcontext() if self.gateway is None else self.gateway.running():
-            running = [tasks.create_task(self.refolder.run())]
+            running = [tasks.create_task(self._refold())]
             if self.gateway is not None:
                 running.append(tasks.create_task(self._follow()))
             if self.publisher is not None:
@@ -157,6 +165,14 @@ class Node:
             finally:
                 for task in running:
                     task.cancel()
+
+    async def wait_open(self) -> None:
+        """Return when every partition takes Commands, here or at another node."""
+        await self.engine.wait_open()
+
+    async def _refold(self) -> None:
+        await self.wait_open()
+        await self.refolder.run()
 
     async def _follow(self) -> None:
         while True:
@@ -222,7 +238,7 @@ class Node:
         preview = self.registry.preview(plan)
         try:
             await self._provide(entities_after(self.registry.catalog, plan))
-            await self.fleet.prepare(preview, await asyncio.to_thread(_as_they_are, preview))
+            await self.fleet.prepare(preview, await asyncio.to_thread(as_they_are, preview.functions))
             catalog = await self.registry.commit(plan)
             if catalog.version > plan.base + 1:  # another node deployed in between
                 await self._provide(places_of(catalog))
@@ -238,7 +254,7 @@ class Node:
             raise DeploymentRefused(error.message, problems=error.details.get("problems", [])) from error
 
     async def _activate(self, catalog: Catalog) -> None:
-        functions = await asyncio.to_thread(_as_they_are, catalog)
+        functions = await asyncio.to_thread(as_they_are, catalog.functions)
         replaced = await self.fleet.follow(catalog, functions)
         self.engine.configure(catalog, self.fleet.callers)
         self.catalog = catalog
@@ -275,31 +291,18 @@ def _name(settings: Settings) -> str:
     return settings.journal if settings.shared else f"sqlite:{settings.data_dir / JOURNAL_FILE}"
 
 
-def _as_they_are(catalog: Catalog) -> Mapping[tuple[str, str], FunctionSpec]:
-    """Return the functions with the revision that their content has now: it may have changed since it was deployed."""
-    return {name: msgspec.structs.replace(spec, revision=_revision_now(spec)) for name, spec in catalog.functions.items()}
-
-
-def _revision_now(spec: FunctionSpec) -> str:
-    try:
-        return function_revision(spec)
-    except DeploymentRefused as error:
-        logger.warning("function %s/%s: %s", spec.namespace, spec.name, error.message)
-        return spec.revision
-
-
 @asynccontextmanager
-async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
+async def _open_journal(settings: Settings, observer: JournalObserver | None = None) -> AsyncIterator[Journal]:
     """Open the journal that the settings name. Raises JournalError, SettingsError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    opening = _open_kafka(settings) if settings.shared else open_sqlite(settings.data_dir / JOURNAL_FILE)
+    opening = _open_kafka(settings, observer) if settings.shared else open_sqlite(settings.data_dir / JOURNAL_FILE)
     async with opening as journal:
         refuse_marked(settings.data_dir)
         yield journal
 
 
 @asynccontextmanager
-async def _open_kafka(settings: Settings) -> AsyncIterator[Journal]:
+async def _open_kafka(settings: Settings, observer: JournalObserver | None) -> AsyncIterator[Journal]:
     try:
         from evento.journal.kafka.journal import open_kafka
     except ModuleNotFoundError as error:  # of the client library, which who has no Kafka does not need
@@ -307,24 +310,35 @@ async def _open_kafka(settings: Settings) -> AsyncIterator[Journal]:
     security = await asyncio.to_thread(read_security, settings.kafka_config, read_kafka_properties())
     times = Times.of_session(settings.kafka_session_s)
     cluster = Cluster(address=parse_address(settings.journal), security=security, client_id=settings.address, times=times)
-    async with open_kafka(cluster, settings.data_dir, SystemClock()) as journal:
+    async with open_kafka(cluster, settings.data_dir, SystemClock(), observer=observer) as journal:
         yield journal
 
 
 @asynccontextmanager
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
-    """Open the journal and run a node on it, without an HTTP face. Raises JournalError, SettingsError."""
+    """Open the journal and run a node on it, without an HTTP face; it takes Commands from `Node.wait_open` on.
+
+    Raises JournalError, SettingsError.
+    """
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     credentials = credentials_of(settings) if settings.shared else None
-    async with _open_journal(settings) as journal, run_node(journal, settings, credentials=credentials) as node:
+    metered = MeteredJournal(Metrics())
+    async with (
+        _open_journal(settings, metered) as journal,
+        run_node(journal, settings, credentials=credentials, journal_metered=metered) as node,
+    ):
         yield node
 
 
 @asynccontextmanager
-async def run_node(journal: Journal, settings: Settings, *, credentials: Credentials | None = None) -> AsyncIterator[Node]:
-    """Run a node on an open journal; with `credentials`, one of several that share it."""
-    metrics, clock = Metrics(), SystemClock()
+async def run_node(
+    journal: Journal, settings: Settings, *, credentials: Credentials | None = None, journal_metered: MeteredJournal | None = None
+) -> AsyncIterator[Node]:
+    """Run a node on an open journal; with `credentials`, one of several that share it. `journal_metered` hears the
+    journal."""
+    journal_metered = journal_metered or MeteredJournal(Metrics())
+    metrics, clock = journal_metered.metrics, SystemClock()
     metered = MeteredObserver(metrics)
     limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
     async with open_tracing(read_environment()) as tracing:
@@ -338,10 +352,12 @@ async def run_node(journal: Journal, settings: Settings, *, credentials: Credent
             functions=fleet,
             containers=containers,
             engine=engine,
-            metrics=metrics,
+            metered=journal_metered,
             tracing=tracing,
             credentials=credentials,
         )
+        metrics.partitions_owned.read_from(engine.count_partitions)
+        metrics.partitions_ownerless.read_from(lambda: engine.ownerless)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])
@@ -384,7 +400,7 @@ def _containers(settings: Settings, metrics: Metrics) -> ContainerRuntime:
 
 def _runtimes(settings: Settings, containers: ContainerRuntime, metrics: Metrics) -> Runtimes:
     clock = SystemClock()
-    processes = ProcessRuntime(clock, read_environment(), revise=_revision_now, observer=MeteredReplicas(metrics))
+    processes = ProcessRuntime(clock, read_environment(), revise=revision_now, observer=MeteredReplicas(metrics))
     return Runtimes(processes, _url_runtime(settings, clock), containers)
 
 
@@ -396,6 +412,7 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
     set_up_logging(settings.log_level, settings.log_format)
     async with open_node(settings) as node:
         if sources:
+            await node.wait_open()
             await _deploy_sources(node, sources)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(_watch(node, sources, settings.data_dir)) if watch and sources else None
@@ -407,6 +424,7 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
 async def verify(settings: Settings) -> Sequence[str]:
     """Verify the journal of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
     async with open_node(settings) as node:
+        await node.wait_open()
         return await node.operations.verify()
 
 

@@ -1,11 +1,14 @@
-"""What the engine and the functions do, as metrics and in the log: the one place where they meet."""
+"""What the engine, the functions and a shared journal do, as metrics and in the log: the one place where they meet."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 from evento.engine.observer import Observer
 from evento.functions.replica import ReplicaObserver
+from evento.journal.observer import JournalObserver
 from evento.lifecycle.run import Progress
 from evento.model.command import OutcomeKind, Turn
 from evento.telemetry import Count, Metrics, Spread
@@ -93,3 +96,52 @@ class MeteredReplicas(ReplicaObserver):
     def replica_ended(self, function: str, cause: str) -> None:
         """Count an end that nobody wanted."""
         self._metrics.function_replica_ends.bind(function, cause).add()
+
+
+class MeteredJournal(JournalObserver):
+    """Counts what the owners of partitions do, and knows how far those are that are being restored. Made on the event loop."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._restoring: dict[int, tuple[int, int]] = {}
+
+    @property
+    def restores(self) -> Mapping[int, tuple[int, int]]:
+        """Return the partitions that are being restored, each with how many records are read, of how many at most."""
+        return self._restoring
+
+    def restoring(self, partition: int, done: int, total: int) -> None:
+        """Keep how far it is."""
+        self._tell(partial(self._keep, partition, done, total))
+
+    def taken_over(self, partition: int, seconds: float) -> None:
+        """Count a partition taken over."""
+        self._tell(partial(self.metrics.partition_take_over_seconds.bind().observe, seconds))
+        self._tell(partial(self._forget, partition))
+
+    def given_up(self, partition: int) -> None:
+        """Forget how far it was."""
+        self._tell(partial(self._forget, partition))
+
+    def committed(self, seconds: float, records: int) -> None:
+        """Count a commit."""
+        self._tell(partial(self.metrics.journal_commit_seconds.bind().observe, seconds))
+        self._tell(partial(self.metrics.journal_commit_records.bind().add, records))
+
+    def commit_failed(self, code: str) -> None:
+        """Count a failure."""
+        self._tell(self.metrics.journal_commit_failures.bind(code).add)
+
+    def _tell(self, change: Callable[[], None]) -> None:
+        """Let the metrics' own thread do it: they take no lock."""
+        with suppress(RuntimeError):  # the loop is closed: nobody will ask
+            self._loop.call_soon_threadsafe(change)
+
+    def _keep(self, partition: int, done: int, total: int) -> None:
+        self._restoring[partition] = done, max(done, total)
+        self.metrics.partition_restore_records.bind(str(partition)).set(max(0, total - done))
+
+    def _forget(self, partition: int) -> None:
+        if self._restoring.pop(partition, None) is not None:
+            self.metrics.partition_restore_records.bind(str(partition)).set(0)

@@ -1,8 +1,8 @@
 """Running the platform, as its faces see it. Implements `evento.engine.base.Operations`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from evento.engine.base import PartitionStatus, Status
+from evento.engine.base import PartitionStatus, RestoreStatus, Status
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet
 from evento.engine.refolder import Refolder
@@ -14,13 +14,25 @@ from evento.reads.verify import Verification
 class Operations:
     """Status and verification of one node."""
 
-    def __init__(self, journal: Journal, engine: Engine, fleet: Fleet, refolder: Refolder, *, name: str, address: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        engine: Engine,
+        fleet: Fleet,
+        refolder: Refolder,
+        *,
+        name: str,
+        address: str,
+        restores: Callable[[], Mapping[int, tuple[int, int]]],
+    ) -> None:
+        """`restores` tells how far the partitions are that are being restored: records read, of how many at most."""
         self._journal = journal
         self._engine = engine
         self._fleet = fleet
         self._refolder = refolder
         self._name = name
         self._address = address
+        self._restores = restores
 
     def status(self) -> Status:
         """See `evento.engine.base.Operations.status`."""
@@ -31,7 +43,7 @@ class Operations:
             reason = error.message
         ready = self._engine.open
         if not ready:
-            reason = "the journal is not open"
+            reason = self._unready()
         pending, parked = self._engine.count_pending()
         return Status(
             ready=ready,
@@ -44,7 +56,12 @@ class Operations:
             rebuilding=self._refolder.rebuilding,
             node=self._address,
             partitions=tuple(PartitionStatus(number, self._node_of(number)) for number in range(self._journal.partitions)),
+            restoring=tuple(RestoreStatus(number, done, total) for number, (done, total) in sorted(self._restores().items())),
         )
+
+    def _unready(self) -> str:
+        restores = [f"{number} ({done} of {total} records)" for number, (done, total) in sorted(self._restores().items())]
+        return f"these partitions are being read: {', '.join(restores)}" if restores else "the journal is not open"
 
     def _node_of(self, number: int) -> str | None:
         return self._address if self._engine.worker(number) is not None else self._engine.owners.of(number)

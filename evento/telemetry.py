@@ -143,6 +143,24 @@ class Metrics:
         )
         self.commit_seconds = Histogram("evento_commit_seconds", "Duration of a commit to the journal.")
         self.commit_commands = Histogram("evento_commit_commands", "Commands finished by one commit.", (), COMMANDS_BUCKETS)
+        self.journal_commit_seconds = Histogram(
+            "evento_journal_commit_seconds",
+            "Duration of a commit on Kafka, waiting for its turn among the node's commits included.",
+        )
+        self.journal_commit_records = Counter("evento_journal_commit_records", "Records written to Kafka by commits.")
+        self.journal_commit_failures = Counter(
+            "evento_journal_commit_failures", "Commits on Kafka that failed, each with the ownership of its partition.", ("code",)
+        )
+        self.partition_take_over_seconds = Histogram(
+            "evento_partition_take_over_seconds", "From being given a partition to having all of it."
+        )
+        self.partition_restore_records = Gauge(
+            "evento_partition_restore_records",
+            "Records, at most, still to be read before the partition takes Commands.",
+            ("partition",),
+        )
+        self.partitions_owned = Gauge("evento_partitions_owned", "Partitions that this node owns.")
+        self.partitions_ownerless = Gauge("evento_partitions_ownerless", "Partitions that no node owns, as far as this one knows.")
         self.inbox_commands = Gauge("evento_inbox_commands", "Commands in memory, waiting for their turn.")
         self.pending_commands = Gauge("evento_pending_commands", "Commands accepted and not finished.")
         self.parked_commands = Gauge("evento_parked_commands", "Commands set aside for an operator.")

@@ -11,7 +11,7 @@ from evento.api.body import Message, Receive, Scope, Send, read_body, respond
 from evento.cluster.peering import LINGER_S, Peering
 from evento.cluster.reception import Reception
 from evento.cluster.wire import ASK_BYTES_MAX, ASKS_PATH, MEDIA_TYPE, PATHS, SENT_FRAME_BYTES_MAX, STREAMS_PATH, Frames
-from evento.errors import InvalidRequest, MethodNotAllowed
+from evento.errors import InvalidRequest, MethodNotAllowed, NotReady
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Peers:
                 async for part in reception.answers():
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 stopping.cancel()
-        except* _Ended:
+        except* (_Ended, NotReady):
             pass
         except* InvalidRequest as group:
             logger.warning("another node is not understood: %s", group.exceptions[0])

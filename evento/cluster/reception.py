@@ -41,7 +41,7 @@ class Reception:
         self._room = asyncio.Event()
 
     async def take(self, frame: bytes) -> None:
-        """Take the Commands of a frame in, one after another. Raises InvalidRequest if it is none."""
+        """Take the Commands of a frame in, one after another. Raises InvalidRequest; NotReady if nothing is deployed here."""
         for sent in decode_sent(frame):
             while self._unanswered >= UNANSWERED_MAX:
                 self._room.clear()
@@ -92,9 +92,8 @@ class Reception:
         judged = refused if refused is not None else await self._engine.judging.judge(sent.command)
         if isinstance(judged, EventoError):
             if isinstance(judged, NotReady):
-                self.give_back(place, self._partition_of(sent.command.key), sent.round)
-            else:
-                self.tell(place, judged)
+                raise judged
+            self.tell(place, judged)
             return
         # Only now: where an instance is depends on what is deployed, and this node may just have learned of it.
         number = self._partition_of(judged.key)

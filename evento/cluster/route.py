@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Callable, Sequence
 
 from evento.cluster.parcel import Parcel
+from evento.errors import NotReady
 
 PAUSE_FIRST_S = 0.02
 PAUSE_MAX_S = 0.5
@@ -28,6 +29,7 @@ class Route:
         self.round = 0
         self.held: list[Parcel] = []
         self.out: dict[int, Parcel] = {}  # in lanes, and not answered
+        self.closed = False  # this node stops: nothing waits here any more
         self.address = ""  # of the node that they are sent to
         self.not_before_s = 0.0
         self._tries = 0
@@ -37,6 +39,9 @@ class Route:
     def hold(self, parcel: Parcel) -> None:
         """Let a Command wait for an owner, behind those that came before it."""
         if parcel.waiter is None:
+            return
+        if self.closed:
+            parcel.finish(NotReady())
             return
         parcel.held = True
         parcel.again = parcel.given

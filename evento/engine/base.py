@@ -29,6 +29,14 @@ class PartitionStatus(Struct, frozen=True):
     node: str | None
 
 
+class RestoreStatus(Struct, frozen=True):
+    """A partition that was given to this node, and takes Commands when all of it is read: `done` records of `total` at most."""
+
+    partition: int
+    done: int
+    total: int
+
+
 class Status(Struct, frozen=True):
     """How the platform is doing. `ready`: it takes Commands. `reason` says why not."""
 
@@ -42,6 +50,7 @@ class Status(Struct, frozen=True):
     rebuilding: int = 0  # states still to be folded again
     node: str = ""  # this node's address; what is counted above is here, and with other nodes there is more
     partitions: tuple[PartitionStatus, ...] = ()
+    restoring: tuple[RestoreStatus, ...] = ()  # of this node's
 
 
 class Commands(Protocol):

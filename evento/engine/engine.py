@@ -34,6 +34,10 @@ async def _nothing_newer() -> None:
     """Stand for asking whether there is a newer catalog, where only this node deploys."""
 
 
+def _nothing_to_do() -> None:
+    """Stand for whoever wants to know that a partition came."""
+
+
 class Engine:
     """Runs every partition of a journal. Implements `evento.engine.base.Commands`."""
 
@@ -55,35 +59,38 @@ class Engine:
         self._observer = observer or Observer()
         self.folding = Folding(journal.history)
         self._workers: dict[int, tuple[Worker, Partition]] = {}
+        self.on_owned: Callable[[], None] = _nothing_to_do  # called for each partition that comes to this node
         self._configuration: tuple[Catalog, Callers] | None = None
         self.owners = Owners(journal, clock, lambda: self.all_here)
         self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
         self._in_order = asyncio.Lock()
         self._patience = Patience()
+        self._stopping = False
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
     async def running(self, *, drain_s: float = 10.0) -> AsyncIterator[None]:
         """Run all partitions that are given to this node for the time of the context; leaving it drains them, `drain_s` at most.
 
-        Entering waits until each partition is open, here or with another node. If one fails for good (JournalError), the context is
-        cancelled and raises.
+        They open by and by: `wait_open`. If one fails for good (JournalError), the context is cancelled and raises.
         """
+        self._stopping = False
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
             running.append(tasks.create_task(self.owners.run()))
             try:
-                await self._wait_open()
                 yield
                 async with asyncio.TaskGroup() as drains:
                     for worker, _ in self._workers.values():
                         drains.create_task(worker.drain(drain_s))
             finally:
+                self._stopping = True
                 for task in running:
                     task.cancel()
 
     async def _run_partition(self, number: int) -> None:
-        while True:
+        # A worker that ends by itself while it is cancelled ends as if it were not: its task group tells of one of the two only.
+        while not self._stopping:
             try:
                 async with self._journal.own(number) as owned:
                     await self._work(number, owned)
@@ -105,15 +112,17 @@ class Engine:
             inbound=inbound,
             partitions=self._journal.partitions,
         )
+        self._workers[number] = (worker, owned)
         if self._configuration is not None:
             worker.configure(*self._configuration)
-        self._workers[number] = (worker, owned)
+            self.on_owned()
         try:
             await worker.run()
         finally:
             del self._workers[number]
 
-    async def _wait_open(self) -> None:
+    async def wait_open(self) -> None:
+        """Return when each partition takes Commands, here or with another node."""
         while not self.open:
             await self._clock.sleep(_OPEN_POLL_S)
 
@@ -133,17 +142,27 @@ class Engine:
     @property
     def open(self) -> bool:
         """Tell whether every partition takes Commands: here, or with the node that owns it."""
-        workers = self._workers
-        if len(workers) < self._journal.partitions:
-            others = self.owners.partitions
-            if any(number not in workers and number not in others for number in range(self._journal.partitions)):
-                return False
-        return all(worker.open for worker, _ in workers.values())
+        return (self.all_here or not self.ownerless) and all(worker.open for worker, _ in self._workers.values())
+
+    @property
+    def here(self) -> frozenset[int]:
+        """Return the partitions that this node owns."""
+        return frozenset(self._workers)
 
     @property
     def all_here(self) -> bool:
         """Tell whether this node owns every partition."""
         return len(self._workers) == self._journal.partitions
+
+    @property
+    def ownerless(self) -> int:
+        """Return how many partitions no node owns, as far as is known."""
+        others = self.owners.partitions
+        return sum(number not in self._workers and number not in others for number in range(self._journal.partitions))
+
+    def count_partitions(self) -> int:
+        """Return how many partitions this node owns."""
+        return len(self._workers)
 
     def owner(self, key: EntityKey) -> str | None:
         """Return the address of the other node that an instance is with; None if it is here, or nobody knows."""

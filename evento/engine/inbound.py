@@ -4,6 +4,7 @@ Keeps count of which records of each source are done with, so that every commit 
 bytes on a wire: the journal gives Inputs.
 """
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -11,10 +12,12 @@ from typing import Protocol
 import msgspec
 
 from evento.engine.ticket import Answer
-from evento.errors import EventoError, IdReused, Overloaded
+from evento.errors import EventoError, IdReused, JournalCorrupt, Overloaded
 from evento.journal.base import Inputs
 from evento.model.command import Command
 from evento.model.transition import Input, Refusal, Transition
+
+logger = logging.getLogger(__name__)
 
 READ_INPUTS = 1_000  # taken from the journal at a time
 Judge = Callable[[Input], Awaitable[Command | EventoError]]
@@ -64,12 +67,19 @@ class Inbound:
         self._intake: Intake | None = None
 
     async def run(self, intake: Intake) -> None:
-        """Take inputs in until cancelled. Raises JournalError."""
+        """Take inputs in until cancelled. Raises JournalError.
+
+        Returns if some that were never read are gone, or are others now: none is taken any more, and that is told. What comes in
+        another way goes on.
+        """
         self._intake = intake
-        while True:
-            await intake.wait_input_room()
-            for given in await self._inputs.read(READ_INPUTS):
-                await self._take(given, intake)
+        try:
+            while True:
+                await intake.wait_input_room()
+                for given in await self._inputs.read(READ_INPUTS):
+                    await self._take(given, intake)
+        except JournalCorrupt as error:
+            logger.error("%s", error.message)
 
     async def _take(self, given: Input, intake: Intake) -> None:
         source = Source(self, given)

@@ -34,7 +34,10 @@ class Judging:
                 f"the key {given.key.id!r} belongs to partition {belongs}, but the record is in {partition}: "
                 "use the partitioner murmur2 of the key's bytes, as Java's clients do"
             )
-        return await self.judge(given.command)
+        try:
+            return self._judged(given.command)  # nearly always all there is to do
+        except EventoError:
+            return await self.judge(given.command)
 
     async def judge(self, command: Command) -> Command | EventoError:
         """Return a Command as it may be executed, its payload canonical, or why it is refused."""

@@ -5,11 +5,11 @@ Nobody depends on it: a state that is not folded as it should be is folded befor
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from evento.engine.engine import Engine
 from evento.engine.refolding import EntityName, Refolding
-from evento.errors import FunctionError, NotReady
+from evento.errors import FunctionError, JournalFenced, JournalRewind, JournalUnreachable, NotReady
 from evento.journal.base import Journal
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ class Refolder:
         self._journal = journal
         self._engine = engine
         self._wake = asyncio.Event()
+        engine.on_owned = self.wake  # whoever owned the partition before may not have come to it
         self.rebuilding = 0  # Entities being folded again
 
     def wake(self) -> None:
@@ -39,20 +40,22 @@ class Refolder:
             self._wake.clear()
             try:
                 await self.refold_stale()
-            except (FunctionError, NotReady) as error:
+            except (FunctionError, NotReady, JournalRewind, JournalFenced, JournalUnreachable) as error:  # or a partition moved
                 logger.warning("states are not folded again yet: %s", error.message)
                 asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)
 
     async def refold_stale(self, *, everything: bool = False, progress: Callable[[int], None] | None = None) -> int:
-        """Fold again the Entities whose states are of another apply or schema, or all; return how many states were stored."""
+        """Fold again the Entities whose states are of another apply or schema, or all, as far as their partitions are owned here;
+        return how many states were stored."""
         catalog, callers = self._engine.configuration
-        stale = [name for name in catalog.entities if everything or await self._is_stale(name)]
+        here = self._engine.here
+        stale = [name for name in catalog.entities if everything or await self._is_stale(name, here)]
         if not stale:
             return 0
         self.rebuilding = len(stale)
         stored = 0
         try:
-            refolding = Refolding(self._journal.history, self._journal.partitions, catalog, callers)
+            refolding = Refolding(self._journal.history, here, catalog, callers)
             async for folded, broken in refolding.fold(stale, progress=progress):
                 for item in broken:
                     logger.error("%s cannot be folded: %s", item.key, item.reason)
@@ -65,9 +68,9 @@ class Refolder:
         logger.info("%d states were folded again", stored)
         return stored
 
-    async def _is_stale(self, name: EntityName) -> bool:
+    async def _is_stale(self, name: EntityName, partitions: Collection[int]) -> bool:
         catalog, callers = self._engine.configuration
-        entries = await self._journal.history.read_instances(*name, limit=_SAMPLE)
+        entries = await self._journal.history.read_instances(*name, partitions=partitions, limit=_SAMPLE)
         if not entries:
             return False
         spec = catalog.entity(*name)

@@ -42,9 +42,9 @@ class _Overflow(Exception):
 
 
 class Refolding:
-    """Folds all instances of some Entities again."""
+    """Folds all instances of some Entities again, as far as they are in some partitions."""
 
-    def __init__(self, history: History, partitions: int, catalog: Catalog, callers: Callers) -> None:
+    def __init__(self, history: History, partitions: Collection[int], catalog: Catalog, callers: Callers) -> None:
         self._history = history
         self._partitions = partitions
         self._catalog = catalog
@@ -72,7 +72,7 @@ class Refolding:
         self, entities: Collection[EntityName], number: int, slices: int, progress: Callable[[int], None] | None
     ) -> tuple[Mapping[EntityKey, State], Sequence[Broken]]:
         work = _Slice(self._catalog, self._callers, entities, number, slices)
-        for partition in range(self._partitions):
+        for partition in self._partitions:
             async with asyncio.TaskGroup() as tasks:
                 folding: asyncio.Task[Exception | None] | None = None
                 error, after = None, 0

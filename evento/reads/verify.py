@@ -68,7 +68,7 @@ class Verification:
     async def _states(self, progress: Callable[[int], None] | None) -> list[str]:
         problems: list[str] = []
         seen: Counter[tuple[str, str]] = Counter()
-        refolding = Refolding(self._history, self._journal.partitions, self._catalog, self._callers)
+        refolding = Refolding(self._history, range(self._journal.partitions), self._catalog, self._callers)
         async for folded, broken in refolding.fold(self._catalog.entities.keys(), progress=progress):
             problems += [f"{item.key}: {item.reason}" for item in broken]
             seen.update((key.namespace, key.entity) for key in folded)

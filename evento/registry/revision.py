@@ -4,13 +4,18 @@ Knows files and nothing of what is in them. What an image's content is, its dige
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from evento.errors import DeploymentRefused
 from evento.model.resources import FunctionSpec
 from evento.registry.limits import CONTENT_BYTES_MAX, CONTENT_FILES_MAX
+
+logger = logging.getLogger(__name__)
 
 _DIGITS = 16  # 64 bits: two versions of one function differ
 _CHUNK_BYTES = 1024 * 1024
@@ -25,6 +30,23 @@ def function_revision(function: FunctionSpec) -> str:
     if function.command:
         return content_revision(function.directory, function.command, function.files, env=function.env)
     return function.image.rpartition("@")[2] if "@sha256:" in function.image else function.revision
+
+
+def as_they_are(functions: Mapping[tuple[str, str], FunctionSpec]) -> Mapping[tuple[str, str], FunctionSpec]:
+    """Return functions with the revision that their content has now: it may have changed since it was deployed.
+
+    Reads files: not for the event loop.
+    """
+    return {name: msgspec.structs.replace(spec, revision=revision_now(spec)) for name, spec in functions.items()}
+
+
+def revision_now(function: FunctionSpec) -> str:
+    """Return the revision that a function's content has now; if it cannot be read, that is logged, and it stays what it was."""
+    try:
+        return function_revision(function)
+    except DeploymentRefused as error:
+        logger.warning("function %s/%s: %s", function.namespace, function.name, error.message)
+        return function.revision
 
 
 def content_revision(

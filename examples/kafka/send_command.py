@@ -2,8 +2,10 @@
 
 For example: python send_command.py localhost:9092 http://localhost:7070/registry ada 40.00 order-17
 Needs `pip install "confluent-kafka[avro,schemaregistry]"`, and nothing of Evento's.
+If the deployment has a prefix: `PREFIX=acme. python …`.
 """
 
+import os
 import sys
 import uuid
 from decimal import Decimal
@@ -13,8 +15,9 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-COMMANDS = "bank.Checking.commands"
-OUTCOMES = "evento.outcomes"
+PREFIX = os.environ.get("PREFIX", "")
+COMMANDS = f"{PREFIX}bank.Checking.commands"
+OUTCOMES = f"{PREFIX}evento.outcomes"
 NAMESPACE, ENTITY = "bank", "Checking"
 COMMAND, RECORD = "WithdrawCash", "bank.checking.WithdrawCash"  # the Command's name, and that of its record in Avro
 WAIT_S = 30.0

@@ -68,6 +68,7 @@ class Member:
         credentials = Credentials(self._secret, self.url, SystemClock())
         async with run_node(journal, self._settings, credentials=credentials) as node:
             self.node = node
+            await node.wait_open()
             async with listening(create_app(node.platform(self._settings)), host="127.0.0.1", port=self.port, shutdown_s=1):
                 self._ready.set()
                 await self._stop.wait()

@@ -228,14 +228,21 @@ async def test_an_operator_retries_and_discards_at_any_node(cluster: Cluster) ->
             assert (await cluster.post(member, f"{command}x/discard"))[0] == 404
 
 
+def declared(kind: str, name: str, spec: dict[str, object]) -> dict[str, object]:
+    """Return a manifest."""
+    return {"apiVersion": "evento.dev/v1", "kind": kind, "metadata": {"name": name, "namespace": "tests"}, "spec": spec}
+
+
 async def test_what_one_node_deploys_is_in_force_on_all(cluster: Cluster) -> None:
     first, second = cluster.members
     schema = {"type": "record", "name": "Reset", "namespace": "tests", "fields": [{"name": "to", "type": "long"}]}
-    spec = {"entity": "Counter", "schema": schema, "events": ["Counted"], "handle": "counter"}
+    elsewhere = {"url": "http://127.0.0.1:9"}  # nobody answers there: what was deployed is seen, not executed
+    documents = [
+        declared("Function", "elsewhere", elsewhere),
+        declared("Command", "Reset", {"entity": "Counter", "schema": schema, "events": ["Counted"], "handle": "elsewhere"}),
+    ]
     assert first.node is not None and second.node is not None
-    function = next(name for _, name in first.node.catalog.functions)
-    document = {"apiVersion": "evento.dev/v1", "kind": "Command", "metadata": {"name": "Reset", "namespace": "tests"}}
-    status, told = await cluster.post(second, "/v1/deployments", [{**document, "spec": {**spec, "handle": function}}])
+    status, told = await cluster.post(second, "/v1/deployments", documents)
     assert (status, told["committed"]) == (200, True), told
     assert first.node.catalog.version == second.node.catalog.version == told["version"]
     status, told = await cluster.post(first, "/v1/tests/Counter/c1/Reset", {"to": 1}, prefer="wait=0")

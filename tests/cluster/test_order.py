@@ -147,6 +147,7 @@ class World:
     async def _live(self, address: str) -> None:
         engine, journal = self.nodes[address]
         async with engine.running(drain_s=0):
+            await engine.wait_open()
             gateway = Gateway(journal, engine, Reader(journal, engine), self.clock, own=address, links=self._links)
             async with gateway.running():
                 self.gateways.append(gateway)

@@ -105,7 +105,7 @@ async def act(order):
     if verb == "oom":
         hoard = []
         while True:
-            hoard.append(bytearray(os.urandom(1024)) * 10_000)
+            hoard.append(b"x" * 50_000_000)
     if verb == "print":
         print(argument, flush=True)
     if verb == "flood":

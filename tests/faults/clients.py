@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from evento.client import Client
@@ -25,6 +25,7 @@ class Sender:
         self._history = history
         self._in_flight_max = in_flight_max
         self.on_answer: Callable[[], None] = lambda: None
+        self.wait_room: Callable[[], Awaitable[None]] = _no_wait
         self.cut_off = 0  # streams that ended before all their answers had come
 
     async def send_all(self, commands: Sequence[Json]) -> list[Json]:
@@ -47,6 +48,7 @@ class Sender:
 
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = Attempt(numbered, self._history, self._in_flight_max)
+        attempt.wait_room = self.wait_room
         try:
             async with Client(self._url) as client:
                 async for answer in client.send_many(attempt.lines()):
@@ -68,6 +70,8 @@ class Attempt:
         self._heard = 0
         self._room = asyncio.Event()
         self.ended: list[tuple[int, Json]] = []
+        self.wait_room: Callable[[], Awaitable[None]] = _no_wait
+        self.again: tuple[type[EventoError], ...] = (NotReady, Overloaded)  # refusals that say: later
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Give the Commands, not more at a time than may be in flight."""
@@ -75,6 +79,7 @@ class Attempt:
             while len(self._sent) - self._heard >= self._in_flight_max:
                 self._room.clear()
                 await self._room.wait()
+            await self.wait_room()
             part = [command for _, command in self._numbered[start : start + BLOCK_LINES]]
             now = time.monotonic()
             for command in part:
@@ -90,13 +95,17 @@ class Attempt:
         self._room.set()
         if isinstance(answer, EventoError):
             self._history.refuse(command, {"code": answer.code, "status": answer.status})
-            if not isinstance(answer, NotReady | Overloaded):
+            if not isinstance(answer, self.again):
                 raise AssertionError(f"{command} was refused: {answer.code}: {answer.message}")
             return
         assert answer["command_id"] == command["command_id"], f"{answer} is not of {command}"
         self._history.tell(command, answer, sent, time.monotonic())
         if answer["outcome"] not in ("pending", "parked"):
             self.ended.append((index, answer))
+
+
+async def _no_wait() -> None:
+    """Send as fast as may be."""
 
 
 class Observer:

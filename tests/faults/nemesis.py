@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.faults.node import Node
 from tests.faults.nodes import SESSION_S, Nodes
 from tests.kafka.broker import Cluster
 from tests.kafka.proxy import Kind, Proxy
@@ -17,6 +18,8 @@ from tests.kafka.proxy import Kind, Proxy
 KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "cut", "kill both")
 _OFTEN = ("kill", "pause", "replace")
 _HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
+ZOMBIE = "are lost to the group"  # as a node says that it was one
+_POLL_S = 0.1
 _FIRST_PART, _LAST_PART = 0.02, 0.9  # of the answers, between which faults are due: each must hit work
 
 
@@ -37,7 +40,8 @@ def schedule(seed: int, *, faults: int, answers: int, kinds: Sequence[str] = KIN
     chance = random.Random(seed)
     drawn = [*chance.sample(kinds, min(faults, len(kinds)))]
     drawn += chance.choices([*kinds, *_OFTEN], k=faults - len(drawn))
-    places = sorted(chance.sample(range(int(answers * _FIRST_PART), int(answers * _LAST_PART)), faults))
+    first, step = answers * _FIRST_PART, answers * (_LAST_PART - _FIRST_PART) / faults
+    places = [int(first + step * (number + chance.random())) for number in range(faults)]
     return [Fault(at, kind, chance.randrange(1, 100), _length_s(kind, chance)) for at, kind in zip(places, drawn, strict=True)]
 
 
@@ -57,7 +61,11 @@ class Nemesis:
         self._left = list(faults)
         self._due: asyncio.Queue[Fault] = asyncio.Queue(len(faults) + 1)
         self._begun = time.monotonic()
+        self._room = asyncio.Event()
+        self._room.set()
         self.answers = 0
+        self.begun = 0
+        self.zombies = 0  # nodes that found out, after a pause, that others have their partitions
         self.done: Counter[str] = Counter()
 
     def count(self) -> None:
@@ -65,11 +73,19 @@ class Nemesis:
         self.answers += 1
         while self._left and self._left[0].at <= self.answers:
             self._due.put_nowait(self._left.pop(0))
+            self._room.clear()
+
+    async def wait_room(self) -> None:
+        """Wait while a fault is due that has not begun, because of the one before it: so there is work left for each."""
+        await self._room.wait()
 
     async def run(self, faults: int) -> None:
         """Do so many faults, one after another."""
         for _ in range(faults):
             fault = await self._due.get()
+            self.begun += 1
+            if self._due.empty():
+                self._room.set()
             begun = time.monotonic()
             await self._do(fault)
             now = time.monotonic()
@@ -91,9 +107,7 @@ class Nemesis:
             case "replace":
                 await asyncio.to_thread(self._nodes.replace, fault.number % len(self._nodes.nodes))
             case "pause":
-                node.pause()
-                await asyncio.sleep(fault.length_s)
-                node.resume()
+                await self._pause(node, fault.length_s)
             case "stop":
                 assert await asyncio.to_thread(node.stop) == 0
                 await asyncio.to_thread(node.start)
@@ -102,6 +116,12 @@ class Nemesis:
                 await asyncio.to_thread(self._brokers.kill, number)
                 await asyncio.sleep(fault.length_s)
                 await asyncio.to_thread(self._brokers.start, number)
+            case "two brokers":  # of three: nothing can be made durable
+                numbers = [(fault.number + more) % len(self._brokers.brokers) + 1 for more in (0, 1)]
+                for number in numbers:
+                    await asyncio.to_thread(self._brokers.kill, number)
+                await asyncio.sleep(SESSION_S * fault.length_s)
+                await asyncio.to_thread(self._start_brokers, numbers)
             case "cut":
                 self._proxy.cut()
             case _:
@@ -109,9 +129,29 @@ class Nemesis:
 
     async def _hold(self, fault: Fault) -> None:
         held = self._proxy.hold(_HELD[fault.kind], containing=self._nodes.deployment.prefix.encode())
+        self._room.set()  # there must be something to hold
         await held.caught()
+        if not self._due.empty():
+            self._room.clear()
         await asyncio.sleep(fault.length_s)
         await held.release()
+
+    async def _pause(self, node: Node, length_s: float) -> None:
+        """Let a node stand still, and then find out that it is a zombie, if it is one."""
+        before = node.log().count(ZOMBIE)
+        node.pause()
+        await asyncio.sleep(length_s)
+        node.resume()
+        for _ in range(int(SESSION_S / _POLL_S)):
+            if node.log().count(ZOMBIE) > before:
+                self.zombies += 1
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _start_brokers(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._brokers.start(number, wait=False)
+        self._brokers.wait_until_ready()
 
     def _start_all(self) -> None:
         for node in self._nodes.nodes:

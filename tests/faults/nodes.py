@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from evento.client import Client
-from evento.errors import NotReady, Unreachable
+from evento.errors import NotReady, Overloaded, Unreachable
 from tests.faults import bank
 from tests.faults.checker import History
 from tests.faults.clients import IN_FLIGHT_MAX, Attempt, Json, Sender
@@ -23,6 +23,7 @@ from tests.faults.topics import ANSWER_S, Deployment, fetch
 from tests.kafka.broker import quiet
 
 SESSION_S = 3.0
+SHUTDOWN_S = 3.0  # streams of clients are open meanwhile
 PARTITIONS = 4
 WAIT_S = 3  # that a Command's end is waited for; else it is pending
 STALL_S = 8.0  # without an answer; then the other node is asked
@@ -75,7 +76,13 @@ def running(
     """Run nodes with the bank deployed. They reach Kafka at `bootstrap`, and the tests at `direct`, if that is not the same."""
     min_insync = min(2, replication)
     journal = f"kafka://{bootstrap}?prefix={prefix}&partitions={partitions}&replication={replication}&min_insync={min_insync}"
-    settings = {"EVENTO_JOURNAL": journal, "EVENTO_KAFKA_SESSION_S": str(SESSION_S), "EVENTO_CLUSTER_SECRET": SECRET, **(env or {})}
+    settings = {
+        "EVENTO_JOURNAL": journal,
+        "EVENTO_KAFKA_SESSION_S": str(SESSION_S),
+        "EVENTO_CLUSTER_SECRET": SECRET,
+        "EVENTO_SHUTDOWN_S": str(SHUTDOWN_S),
+        **(env or {}),
+    }
     with ExitStack() as opened:
         nodes = [opened.enter_context(Node(folder / f"node{number}", env=settings)) for number in range(count)]
         nodes[0].start()
@@ -96,6 +103,8 @@ class Roaming(Sender):
 
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = Attempt(numbered, self._history, self._in_flight_max)
+        attempt.wait_room = self.wait_room
+        attempt.again = (NotReady, Overloaded, Unreachable)  # the owner was lost: nobody knows
         try:
             async with Client(self._urls[0]) as client, asyncio.timeout(STALL_S) as stalled:
                 loop = asyncio.get_running_loop()

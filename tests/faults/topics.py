@@ -64,7 +64,7 @@ class Finding(NamedTuple):
     broken: list[str]
     histories: dict[str, list[Json]]
     outcomes: Counter[str]
-    refused: dict[tuple[str, int], Json]  # by topic and offset
+    refused: dict[tuple[str, int, int], Json]  # by topic, partition and offset
 
 
 # ---------------------------------------------------------------------- reading
@@ -225,7 +225,7 @@ class _Partition:
         return told
 
     def _refused(self, message: Message, outcome: Json) -> None:
-        place = outcome["refusal"]["source"], outcome["refusal"]["offset"]
+        place = outcome["refusal"]["source"], self._number, outcome["refusal"]["offset"]
         self._say(place not in self._finding.refused, f"{_place(message)}: record {place} is refused a second time")
         self._finding.refused[place] = outcome
 

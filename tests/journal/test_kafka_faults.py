@@ -15,6 +15,7 @@ from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.transactions import Transactions
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, keys, run
 from tests.journal.kafka_child import ENTITIES
@@ -58,14 +59,19 @@ async def assert_whole(journal: Journal, count: int) -> None:
 @pytest.mark.parametrize("side", [Side.REQUEST, Side.ANSWER])
 @pytest.mark.parametrize("kind", [Kind.END_TXN, Kind.PRODUCE, Kind.TXN_OFFSET_COMMIT, Kind.ADD_PARTITIONS_TO_TXN])
 async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
-    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path
+    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fences: list[object] = []
+    fence = Transactions.fence
+    monkeypatch.setattr(Transactions, "fence", lambda *arguments: fences.append(fence(*arguments)))
     address = kafka.address(partitions=1, proxy=kafka_proxy)
     async with impatient(address, tmp_path) as journal:
         await carry_on(journal, 3)
         held = kafka_proxy.hold(kind, side, containing=kafka.prefix.encode())
+        fences.clear()
         await carry_on(journal, 8)
         assert held.is_caught
+        assert len(fences) >= 2, "the producer was not made anew, and the request could land in a later commit"
         await held.release()
         await carry_on(journal, 12)
         await assert_whole(journal, 12)
@@ -113,3 +119,21 @@ async def test_brokers_that_are_killed_or_started_again_in_the_middle_lose_nothi
             await carry_on(journal, count + 5)
             count += 5
         await assert_whole(journal, count)
+
+
+@pytest.mark.slow
+async def test_an_owner_comes_to_an_end_though_no_broker_answers(kafka_cluster: Brokers, tmp_path: Path) -> None:
+    address = f"kafka://{kafka_cluster.bootstrap}?prefix=silent.&partitions=1&replication=3&min_insync=2"
+    async with impatient(address, tmp_path) as journal:
+        [key] = keys(journal, 1)
+        async with journal.own(0) as partition:
+            await appended(partition, run(key, 0, "c0"))
+            for number in (1, 2, 3):
+                kafka_cluster.pause(number)
+            appending = asyncio.ensure_future(partition.append(Transition(runs=(run(key, 1, "c1"),))))
+            await asyncio.sleep(0.2)
+        with pytest.raises(JournalRewind):
+            await appending
+        await asyncio.to_thread(kafka_cluster.mend)
+        await carry_on(journal, 3)
+        await assert_whole(journal, 3)

@@ -100,6 +100,22 @@ async def test_a_second_node_gets_its_share_and_both_know_each_other(kafka: Kafk
                 task.cancel()
 
 
+async def test_a_node_does_not_take_itself_for_another_and_who_only_reads_is_told_of_it(kafka: Kafka, tmp_path: Path) -> None:
+    address, name = kafka.address(partitions=1), "http://127.0.0.1:7070"
+    async with (
+        asyncio.timeout(WAIT_S),
+        opened(address, tmp_path / "a", name) as node,
+        opened(address, tmp_path / "b", name) as reader,
+        node.own(0),
+    ):
+        assert await reader.read_owners() == {0: name}
+        assert await node.read_owners() == {}
+        joining = asyncio.ensure_future(reader.own(0).__aenter__())  # as a successor at the same address
+        await asyncio.sleep(0)
+        assert await reader.read_owners() == {}
+        joining.cancel()
+
+
 async def test_who_does_not_give_a_partition_up_in_time_cannot_commit_any_more(
     kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

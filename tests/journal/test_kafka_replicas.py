@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import apsw
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -68,6 +69,27 @@ async def test_a_replica_that_is_of_no_use_is_made_anew(damage: str, kafka: Kafk
     async with owned(address, tmp_path / "a") as (journal, partition):
         assert await whole_feed(journal) == expected
         assert len(await partition.read_states(made)) == len(made)
+        assert list(await journal.check()) == []
+
+
+@pytest.mark.parametrize("meets", ["a reader", "the owner's commit"])
+async def test_a_replica_that_contradicts_itself_stops_the_process_and_is_made_anew_by_the_next(
+    meets: str, kafka: Kafka, tmp_path: Path
+) -> None:
+    address, path = kafka.address(partitions=1), tmp_path / "a" / "kafka" / "0.db"
+    made = await filled(address, tmp_path / "a")
+    database = apsw.Connection(str(path))
+    database.execute("UPDATE run SET turns = substr(turns, 1, 20) WHERE position = 5; UPDATE instance SET state = x'00'")
+    database.close()
+    with pytest.raises(JournalCorrupt):
+        async with owned(address, tmp_path / "a") as (journal, partition):
+            if meets == "a reader":
+                await whole_feed(journal)
+            else:
+                await appended(partition, run(made[0], 2, "c"))
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        assert len(await whole_feed(journal)) == 120
+        await appended(partition, run(made[0], 2, "c"))
         assert list(await journal.check()) == []
 
 

@@ -207,7 +207,9 @@ class Cluster:
         return Broker(number, folder, ports[number - 1], command, owner)
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        random = uuid.uuid4().bytes
+        # Its first character must not be a dash: the tool would take it for an option.
+        cluster_id = base64.urlsafe_b64encode(bytes([random[0] & 0x7F]) + random[1:]).decode().rstrip("=")
         for broker in self.brokers:
             config = str(broker.folder / "server.properties")
             command = [*self._jvm, "-cp", f"{LIBS}/*", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", config]

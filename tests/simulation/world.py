@@ -180,6 +180,7 @@ class World:
         assert self._catalog is not None
         engine.configure(self._catalog, {("bank", "sim"): caller})
         async with engine.running(drain_s=0):
+            await engine.wait_open()
             self._engine = engine
             await asyncio.sleep(1e9)
 

@@ -76,6 +76,8 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
         cluster,
         {
             "transactional.id": transactional_id,
+            # Not to all brokers: that one is away which has no part in a commit must cast no doubt on it.
+            "enable.sparse.connections": True,
             "transaction.timeout.ms": times.transaction_ms,
             "message.timeout.ms": times.message_ms,
             "request.timeout.ms": times.request_ms,
@@ -83,6 +85,9 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
             "enable.idempotence": True,
             "acks": "all",
             "max.in.flight": 5,
+            # Rebootstrapping, the default, replaces the client's brokers when all connections are lost. Requests of a transaction
+            # may then wait for ever at one that was replaced (librdkafka 2.16.1), whatever time they were given.
+            "metadata.recovery.strategy": "none",
             # What the coordinator answers with "not yet" (a transaction is being ended) is asked again at once: it takes 1 or 2 ms,
             # and the default pause of 100 ms would be in every commit.
             "retry.backoff.ms": 1,

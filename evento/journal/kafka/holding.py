@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from threading import Semaphore
 from typing import TypeVar, cast
@@ -16,11 +17,12 @@ from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.owning import Owner
-from evento.journal.kafka.replica import Marks, Replica, opened_replica
+from evento.journal.kafka.replica import Marks, Replica, mark_damaged, opened_replica
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
 from evento.journal.kafka.transactions import Transactions
+from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
 from evento.journal.sqlite.journal import SqliteHistory, StoreReads
 from evento.journal.sqlite.reader import Reader
@@ -39,6 +41,7 @@ class Node(Struct, frozen=True):
     tuning: Tuning
     commits: Semaphore
     entities: dict[Entity, EntityPlace]
+    observer: JournalObserver
 
     def entities_of(self, number: int) -> Collection[Entity]:
         """Return the Entities that use this partition."""
@@ -61,7 +64,8 @@ class Holding:
         self._node = node
         self._topics = node.topics(number)
         path = node.folder / f"{number}.db"
-        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit))
+        self._damaged = partial(mark_damaged, path)
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit), self._damaged)
         self._path = path
         self._feed: Feed | None = None
         self._owner: Owner | None = None
@@ -70,7 +74,7 @@ class Holding:
     async def start(self) -> None:
         """Open the replica. Raises JournalError."""
         self.store = cast("Replica", await self._writer.start())
-        self.reader = Reader(self._path, self.store.tail, self._node.tuning)
+        self.reader = Reader(self._path, self.store.tail, self._node.tuning, self._damaged)
         await self.reader.start()
         self.reads = StoreReads(self.reader, self.store)
         self.history = SqliteHistory(self.reader, self.store)
@@ -96,7 +100,10 @@ class Holding:
         node = self._node
         identifier = node.names.transactional_id(self.number)
         properties = lane_producer_properties(node.cluster, identifier, message_bytes_max=OUTCOME_BYTES_MAX)
-        owner = Owner(self.store, self._topics, lease, Transactions(properties, self.number), node.commits)
+        transactions = Transactions(properties, self.number)
+        owner = Owner(self.store, self._topics, lease, transactions, commits=node.commits, observer=node.observer)
+        time_s = asyncio.get_running_loop().time
+        begun_s = time_s()
 
         def take_over() -> None:
             self._close_feed()
@@ -110,6 +117,7 @@ class Holding:
             owner.give_up()
             await self.release(owner)
             raise
+        node.observer.taken_over(self.number, time_s() - begun_s)
         return owner
 
     async def release(self, owner: Owner) -> None:
@@ -119,6 +127,7 @@ class Holding:
             owner.close()
             self._owner = None
 
+        self._node.observer.given_up(self.number)
         await self._run(close)
 
     # ---------------------------------------------------------------- followed

@@ -45,6 +45,7 @@ from evento.journal.kafka.topics import (
     topics_of_entity,
 )
 from evento.journal.kafka.verify import verify
+from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
 from evento.journal.sqlite.files import acquire, check_filesystem, release
 from evento.model.keys import EntityKey
@@ -57,7 +58,9 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_kafka(cluster: Cluster, data: Path, clock: Clock) -> AsyncIterator[Journal]:
+async def open_kafka(
+    cluster: Cluster, data: Path, clock: Clock, *, observer: JournalObserver | None = None
+) -> AsyncIterator[Journal]:
     """Open the journal on a cluster, with its replicas below `data`; `cluster.client_id` is the address at which other nodes
     reach this one.
 
@@ -73,7 +76,7 @@ async def open_kafka(cluster: Cluster, data: Path, clock: Clock) -> AsyncIterato
         await _check_rights(cluster, [deployment_topics(cluster.address)], names.group, clock)
         tuning = Tuning(synchronous="NORMAL", shares=min(SHARES_MAX, cluster.address.partitions))
         survey = Survey(admin_properties(cluster))
-        node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {})
+        node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
         membership = Membership(member_properties(cluster, names.group), names.pending)
         journal = KafkaJournal(node, membership, clock)
         opened.push_async_callback(journal.close)
@@ -130,9 +133,13 @@ class KafkaJournal:
 
     async def read_owners(self) -> Mapping[int, str]:
         """Return the addresses of the other nodes that own partitions, by partition. Raises JournalError."""
-        names, mine = self._node.names, self._membership.member_id
+        names, address = self._node.names, self._node.cluster.client_id
         members = await asyncio.to_thread(self._node.survey.members, names.group, names.pending)
-        return {number: member.client_id for member in members if member.member_id != mine for number in member.partitions}
+        if (
+            self._membership.is_begun
+        ):  # the group may know this node's place in it before the node does; and its predecessor's still
+            members = [member for member in members if member.client_id != address]
+        return {number: member.client_id for member in members for number in member.partitions}
 
     def own(self, number: int) -> AbstractAsyncContextManager[Partition]:
         """Become the owner of a partition, once the group has given it to this node.

@@ -107,6 +107,11 @@ class Membership:
             await asyncio.to_thread(self._thread.join)
 
     @property
+    def is_begun(self) -> bool:
+        """Return whether this node is in the group, or about to be."""
+        return self._thread.ident is not None
+
+    @property
     def stood_still(self) -> bool:
         """Return whether the thread has not run for so long that the group may have given everything to others meanwhile."""
         return self._awake.is_over

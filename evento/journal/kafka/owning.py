@@ -7,18 +7,21 @@ After any failure this owner commits nothing more: what waited was judged by wha
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from threading import Semaphore
 
 from confluent_kafka import TopicPartition
 
-from evento.errors import JournalError, JournalFenced, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalRewind, JournalUnreachable
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
+from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.replica import Mark, Replica, by_turn
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.transactions import Transactions
+from evento.journal.observer import JournalObserver
 from evento.model.transition import Appended, Conflict, Transition
 
 COMMITS_AT_ONCE = 4  # of one node: they are the scarce thing, and those that wait grow
@@ -29,15 +32,25 @@ _log = logging.getLogger(__name__)
 class Owner:
     """One ownership of one partition. Made and used on the replica's thread; `lease` may end at any time."""
 
-    def __init__(self, replica: Replica, topics: Topics, lease: Lease, transactions: Transactions, commits: Semaphore) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        topics: Topics,
+        lease: Lease,
+        transactions: Transactions,
+        *,
+        commits: Semaphore,
+        observer: JournalObserver,
+    ) -> None:
         self._replica = replica
         self._topics = topics
         self._lease = lease
         self._transactions = transactions
         self._commits = commits
+        self._observer = observer
         self._failure: JournalError | None = None
         self._given_up = False
-        self._restore: Callable[[], None] = lambda: None
+        self._restore: Callable[[], int] = lambda: 0
 
     @property
     def is_current(self) -> bool:
@@ -47,33 +60,27 @@ class Owner:
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
 
-        def restore() -> None:
+        def restore() -> int:
             self._transactions.fence(self._watch)
-            feed = make_feed()
-            try:
-                Restoring(self._replica, feed, survey, self._topics, self._watch).take_over(entities())
-            finally:
-                feed.close()
+            with closing(make_feed()) as feed:
+                restoring = Restoring(self._replica, feed, survey, self._topics, self._watch, progress=self._progress)
+                return restoring.take_over(entities())
 
         self._restore = restore
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
-        """Make transitions durable by one commit on Kafka, and say of each what became of it: the same error of all, if it
-        failed.
-        """
+        """Make transitions durable by one commit, and say of each what became of it: the same error of all, if it failed."""
         if self._failure is None:
             try:
                 self._renew()
                 return self._commit([by_turn(transition) for transition in transitions])
-            except JournalRewind as error:
-                self._failure = error
-            except (JournalFenced, JournalUnreachable) as error:  # who owns it anew reads what became of it
-                self._failure = JournalRewind(error.message, **error.details)
-                self._failure.__cause__ = error
+            except JournalCorrupt:
+                raise  # the replica must not be used any more
             except JournalError as error:
-                self._failure = error
-            _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
+                self._failure = _as_the_engine_hears(error)
+                self._observer.commit_failed(error.code)
+                _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
         return [self._failure] * len(transitions)
 
     def give_up(self) -> None:
@@ -85,17 +92,17 @@ class Owner:
         self._failure = self._failure or JournalError("this partition was given up; nothing was stored")
         self._transactions.close()
 
+    def _progress(self, done: int, total: int) -> None:
+        self._observer.restoring(self._topics.partition, done, total)
+
     def _watch(self) -> None:
         if self._given_up or not self._lease.is_valid or self._lease.is_revoked:
             raise JournalRewind("the partition is no longer this node's")
 
     def _renew(self) -> None:
         """Put a new producer in place of one that is in doubt. If anybody wrote meanwhile, what is known here is old."""
-        if self._transactions.is_tainted:
-            position = self._replica.position
-            self._restore()
-            if self._replica.position != position:
-                raise JournalRewind("somebody else has owned the partition meanwhile")
+        if self._transactions.is_tainted and self._restore():
+            raise JournalRewind("somebody else has owned the partition meanwhile")
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)
@@ -105,10 +112,12 @@ class Owner:
                 batch.add(transition, group.version)
         records = batch.finished()
         if records:
+            begun = Patience(0.0)
             with self._commits:
                 reached = self._transactions.commit(records, lambda: self._offsets(batch.inputs), self._lease.proof)
             marks = {topic: Mark(self._topics.identity(topic), offset + 1) for topic, offset in reached.items()}
             self._replica.advance(group, marks, batch.inputs)
+            self._observer.committed(begun.over_s, len(records))
         return outcomes
 
     def _offsets(self, inputs: Mapping[str, int]) -> Sequence[TopicPartition]:
@@ -117,3 +126,12 @@ class Owner:
         if not inputs:
             return [TopicPartition(pending, number, self._replica.next_offset(pending))]
         return [TopicPartition(source, number, offset) for source, offset in inputs.items()]
+
+
+def _as_the_engine_hears(error: JournalError) -> JournalError:
+    """Return an error of a commit as what it means for the engine: where the next owner reads what became of it, a rewind."""
+    if not isinstance(error, JournalFenced | JournalUnreachable):
+        return error
+    rewind = JournalRewind(error.message, **error.details)
+    rewind.__cause__ = error
+    return rewind

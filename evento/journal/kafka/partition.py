@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from evento.errors import JournalError
+from evento.errors import JournalRewind
 from evento.journal.base import CommandRef, Inputs
 from evento.journal.kafka.holding import Holding
 from evento.journal.kafka.membership import Lease
@@ -51,5 +51,5 @@ class KafkaPartition:
     async def append(self, transition: Transition) -> Appended | Conflict:
         """Make the transition durable, and return when it is."""
         if self.given_up:
-            raise JournalError("this partition was given up; nothing was stored")
+            raise JournalRewind("this partition was given up; nothing was stored")
         return await self._holding.append(transition, self._commit)

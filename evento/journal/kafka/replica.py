@@ -163,6 +163,11 @@ def opened_replica(path: Path, tuning: Tuning, unfit: Unfit) -> Iterator[Replica
         yield replica
 
 
+def mark_damaged(path: Path) -> None:
+    """Let the next one who opens a replica throw it away."""
+    _damage(path).touch()
+
+
 def put_away(path: Path, *, keep: bool) -> None:
     """Throw a replica away, or set it aside: where its topics are gone it may be the last that is left of them."""
     for suffix in _FILES:
@@ -173,6 +178,10 @@ def put_away(path: Path, *, keep: bool) -> None:
 
 
 def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
+    if _damage(path).exists():
+        _log.warning("the replica %s was damaged when it was used last, and its topics are read again", path)
+        put_away(path, keep=False)
+        _damage(path).unlink()
     reason, sound = "", False
     try:
         with translated():
@@ -195,3 +204,7 @@ def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
     put_away(path, keep=sound)
     with translated():
         return Replica(path, tuning)
+
+
+def _damage(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")

@@ -19,7 +19,7 @@ from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.replica import Mark, Replica
 from evento.journal.kafka.survey import Survey
-from evento.model.command import Pending, State, Turn
+from evento.model.command import Pending, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Conflict, Run, Transition
 
@@ -42,13 +42,24 @@ class Topics(Struct, frozen=True):
 class Restoring:
     """One catching-up of one replica. `watch` is called again and again: it raises when the rest is not wanted any more."""
 
-    def __init__(self, replica: Replica, feed: Feed, survey: Survey, topics: Topics, watch: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        feed: Feed,
+        survey: Survey,
+        topics: Topics,
+        watch: Callable[[], None],
+        *,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """`progress` is told how many records are read, of how many at most."""
         self._replica = replica
         self._feed = feed
         self._survey = survey
         self._topics = topics
         self._names = topics.names
         self._watch = watch
+        self._progress = progress
         self._stalled = Patience(STALLED_S)
         self._report = Patience(REPORT_S)
         self._done = self._total = 0
@@ -64,8 +75,11 @@ class Restoring:
         found = self._read_outcomes(known)
         return self._read_states(found, states)
 
-    def take_over(self, entities: Collection[Entity]) -> None:
-        """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError."""
+    def take_over(self, entities: Collection[Entity]) -> int:
+        """Bring the replica up to all there is; whoever owned the partition before has been fenced. Raises JournalError.
+
+        Returns how many records there were that the replica did not have.
+        """
         known = self._known(entities)
         states = self._survey.ends([self._names.pending, *map(self._state_topic, known)], self._topics.partition)
         found = self._read_outcomes(known)
@@ -76,6 +90,7 @@ class Restoring:
         self.read_pending(states[self._names.pending])
         if self._done:
             _log.info("partition %d: read %d records that the replica did not have", self._topics.partition, self._done)
+        return self._done
 
     def _known(self, entities: Collection[Entity]) -> set[Entity]:
         marked = {entity for topic in self._replica.marks if (entity := self._names.entity_of_events(topic)) is not None}
@@ -186,16 +201,17 @@ class Restoring:
 
     def _apply_states(self, entity: Entity, messages: Sequence[Message]) -> Message | None:
         """Put states into the replica; return the first that is newer than what the replica knows, and where it stops."""
+        latest = list({message.key(): message for message in messages}.values())
+        for chosen in (latest, messages):  # which of an instance's states is the first that is too new matters seldom
+            keys = [EntityKey(*entity, (message.key() or b"").decode()) for message in chosen]
+            states = [state_of(message) for message in chosen]
+            places = self._replica.places(keys)
+            early = next((at for at, key in enumerate(keys) if states[at].version > places.get(key, (0, 0))[1]), None)
+            if early is None:
+                break
         topic = self._state_topic(entity)
-        keys: list[EntityKey] = []
-        states: list[State] = []
-        for message in messages:
-            keys.append(EntityKey(*entity, (message.key() or b"").decode()))
-            states.append(state_of(message))
-        versions = self._replica.places(keys)
-        early = next((at for at, key in enumerate(keys) if states[at].version > versions.get(key, (0, 0))[1]), None)
         mark = self._marks([topic]) if early is None else {topic: self._mark(topic, messages[early].offset() or 0)}
-        self._replica.put_states(dict(zip(keys[:early], states[:early], strict=True)), versions, mark)
+        self._replica.put_states(dict(zip(keys[:early], states[:early], strict=True)), places, mark)
         return None if early is None else messages[early]
 
     # ---------------------------------------------------------------- pending
@@ -207,6 +223,7 @@ class Restoring:
         if self._replica.pending_age_s > PENDING_TRUSTED_S:  # what says that an entry is gone may be gone itself
             self._replica.forget_pending(topic)
         self._add([topic])
+        self._total += max(0, end - self._feed.reached(topic))
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}
             inputs: dict[str, int] = {}
@@ -254,6 +271,7 @@ class Restoring:
 
     def _count(self, records: int) -> None:
         self._done += records
+        self._progress(self._done, self._total)
         if self._report.is_over:
             self._report = Patience(REPORT_S)
             _log.info("partition %d: %d of %d records are restored", self._topics.partition, self._done, self._total)

@@ -7,6 +7,7 @@ Blocks: for one thread.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -17,8 +18,10 @@ from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
 from evento.journal.kafka.security import Properties
 
+CONNECT_S = 2.0
 INIT_S = 60.0  # to become the owner, with a predecessor's commit to be ended and a coordinator to be found
 COMMIT_S = 30.0  # for everything that is asked again within one commit
+ABORT_S = 10.0  # the next producer aborts what this one cannot
 FLUSH_S = 20.0  # records fail by themselves before
 SLOW_S = 1.0  # a commit that took longer may have been asked for twice
 AGAIN_S = 0.05
@@ -45,6 +48,7 @@ class Transactions:
         self._partition = partition
         self._producer: Producer | None = None
         self._doubtful = False
+        self._committing = False
 
     @property
     def is_tainted(self) -> bool:
@@ -56,6 +60,8 @@ class Transactions:
         self.close()
         producer = Producer({**self._properties, "error_cb": self._hear})
         patience = Patience(INIT_S)
+        with suppress(KafkaException):  # once connected it finds its coordinator at once, else often after half a second
+            producer.list_topics(timeout=CONNECT_S)
         try:
             while True:
                 watch()
@@ -94,8 +100,10 @@ class Transactions:
             begun = Patience(SLOW_S)
             try:
                 reached = self._attempt(records, offsets(), metadata, patience)
+                self._committing = False
             except _Failed as failed:
                 self._end(failed.failure)
+                self._committing = False
                 last = failed.failure
             else:
                 self._doubtful |= begun.is_over
@@ -111,12 +119,15 @@ class Transactions:
         producer = self._producer
         if producer is None:
             raise JournalRewind("the partition has no producer; nothing was stored")
+        self._call(Call.PRODUCE, lambda: producer.poll(0), patience)  # what was heard before is no doubt about this commit
+        self._committing = True
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
         reached = self._produce(producer, records, patience)
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
         self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
-        self._call(Call.COMMIT, producer.commit_transaction, patience)
+        # Without a limit it waits for ever for a broker that is gone. Given up, it is unknown, and the producer is dropped.
+        self._call(Call.COMMIT, lambda: producer.commit_transaction(max(1.0, patience.left_s)), patience)
         return reached
 
     def _produce(self, producer: Producer, records: Sequence[Record], patience: Patience) -> Mapping[str, int]:
@@ -166,7 +177,7 @@ class Transactions:
             self.close()
             return
         try:
-            self._call(Call.ABORT, self._abort, Patience(COMMIT_S))
+            self._call(Call.ABORT, self._abort, Patience(ABORT_S))
         except _Failed as failed:
             _log.warning("partition %d: %s", self._partition, failed.failure.message)
             self.close()
@@ -177,10 +188,10 @@ class Transactions:
 
     def _abort(self) -> None:
         if self._producer is not None:
-            self._producer.abort_transaction()
+            self._producer.abort_transaction(ABORT_S)
 
     def _hear(self, error: KafkaError) -> None:
-        if error.name() in _DOUBTFUL:
+        if self._committing and error.name() in _DOUBTFUL:
             self._doubtful = True
 
 

@@ -40,10 +40,11 @@ ReadPage = Callable[[apsw.Connection, dict[str, str], int, int, int], Sequence[R
 
 
 class Reader:
-    """The thread that reads one file."""
+    """The thread that reads one file. `damaged` is called when it contradicts its checksums."""
 
-    def __init__(self, path: Path, tail: Tail, tuning: Tuning = JOURNAL) -> None:
+    def __init__(self, path: Path, tail: Tail, tuning: Tuning = JOURNAL, damaged: Callable[[], None] | None = None) -> None:
         self._path = path
+        self._damaged = damaged
         self._tuning = tuning
         self._tail = tail
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
@@ -77,7 +78,10 @@ class Reader:
         while not stopped:
             for job in take(self._jobs, None):
                 if isinstance(job, Call):
-                    answer([(job.future, _attempt(job.function))])
+                    result = _attempt(job.function)
+                    if isinstance(result, JournalCorrupt) and self._damaged is not None:
+                        self._damaged()
+                    answer([(job.future, result)])
                 else:
                     stopped = True
         if hasattr(self, "_connection"):

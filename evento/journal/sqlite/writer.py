@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from evento.errors import JournalError
+from evento.errors import JournalCorrupt, JournalError
 from evento.journal.sqlite.connection import translated
 from evento.journal.sqlite.jobs import Append, Call, Commit, Job, Jobs, Stop, answer, take
 from evento.journal.sqlite.store import Store
@@ -29,10 +29,14 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The thread that writes one file. `opened` is entered and left on the thread: what it holds is free when the thread ends."""
+    """The thread that writes one file. `opened` is entered and left on the thread: what it holds is free when the thread ends.
 
-    def __init__(self, path: Path, opened: AbstractContextManager[Store]) -> None:
+    `damaged` is called when the file contradicts its checksums.
+    """
+
+    def __init__(self, path: Path, opened: AbstractContextManager[Store], damaged: Callable[[], None] | None = None) -> None:
         self._path = path
+        self._damaged = damaged
         self._opened = opened
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-writer-{path.name}", daemon=True)
@@ -131,6 +135,8 @@ class Writer:
 
     def _fail(self, failure: JournalError) -> None:
         self._failure = failure
+        if isinstance(failure, JournalCorrupt) and self._damaged is not None:
+            self._damaged()
         if self._store is not None:
             _log.critical("the journal %s accepts nothing more: %s", self._path, failure)
 

@@ -10,8 +10,10 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Sends one Command as a record: SendCommand BROKERS REGISTRY INSTANCE AMOUNT [COMMAND_ID]. */
+/** Sends one Command as a record: SendCommand BROKERS REGISTRY INSTANCE AMOUNT [COMMAND_ID]. If the deployment has a prefix: PREFIX=acme. */
 final class SendCommand {
+    static final String COMMANDS = System.getenv().getOrDefault("PREFIX", "") + "bank.Checking.commands";
+
     static Properties settings(String brokers) {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", brokers);
@@ -23,7 +25,7 @@ final class SendCommand {
         Registry.Numbered schema = registry.latest("bank.checking.WithdrawCash");
         GenericRecord data = new GenericData.Record(schema.schema());
         data.put("amount", amount);
-        ProducerRecord<String, byte[]> record = new ProducerRecord<>("bank.Checking.commands", instance, registry.encode(schema, data));
+        ProducerRecord<String, byte[]> record = new ProducerRecord<>(COMMANDS, instance, registry.encode(schema, data));
         record.headers().add("ce_id", id.getBytes(UTF_8));
         record.headers().add("ce_type", "WithdrawCash".getBytes(UTF_8));
         return record;

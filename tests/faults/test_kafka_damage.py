@@ -1,0 +1,244 @@
+"""Damage that others do on Kafka: offsets reset, records deleted, topics made anew, records put where they do not belong.
+
+What can be gone around is; the rest stops what it concerns, with a sentence that says what to do, and nothing else.
+See reliability.md §7, 13 to 16 and 55.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.faults import bank
+from tests.faults.checker import History, Json
+from tests.faults.node import Node
+from tests.faults.nodes import PARTITIONS, Nodes, Outside, Roaming, running, until
+from tests.faults.shop import Shop
+from tests.faults.test_outage import AWAY, SOUND
+from tests.faults.topics import Deployment, Reading, check, lags, murmur2
+from tests.kafka.broker import quiet
+from tests.kafka.client import ANSWER_S, make_topic
+from tests.kafka.fixtures import Kafka
+
+ACCOUNTS = [f"account-{number}" for number in range(12)]
+
+
+def deposits(what: str, count: int) -> list[Json]:
+    rows = [(number, account) for number in range(1, count + 1) for account in ACCOUNTS]
+    return [bank.command(account, "ReceiveDeposit", {"amount": f"{n}.00"}, f"{what}-{n}") for n, account in rows]
+
+
+def home(account: str) -> int:
+    return murmur2(account.encode()) % PARTITIONS
+
+
+class Ward:
+    """One node, what was sent to it, and an administrator of the brokers."""
+
+    def __init__(self, nodes: Nodes, shop: Shop) -> None:
+        self.nodes = nodes
+        self.node: Node = nodes.nodes[0]
+        self.deployment: Deployment = nodes.deployment
+        self.commands = nodes.deployment.of_entity("commands")
+        self.shop = shop
+        self.outside = Outside(nodes.deployment)
+        self.history = History()
+        self.admin = AdminClient(quiet(nodes.deployment.bootstrap))
+
+    async def send(self, commands: list[Json]) -> None:
+        await Roaming([self.node.url], self.history).send_all(commands)
+
+    async def put(self, commands: list[Json]) -> None:
+        await self.outside.send_all(commands, self.history, 0.0)
+        await until(lambda: not any(lags(self.deployment).values()), "all records are done with")
+
+    async def judge(self) -> None:
+        sent = {(account, command_id): each["command"] for ((_, account), command_id), each in self.history.invoked.items()}
+        finding = await asyncio.to_thread(check, self.deployment, sent, bank.fold)
+        assert not finding.broken, finding.broken[:20]
+        self.node.verify()
+
+
+@asynccontextmanager
+async def ward(kafka: Kafka, folder: Path) -> AsyncIterator[Ward]:
+    shop = Shop(folder / "shop")
+    starting = running(folder, kafka.bootstrap, kafka.prefix, count=1, module=shop.folder)
+    nodes = await asyncio.to_thread(starting.__enter__)
+    try:
+        yield Ward(nodes, shop)
+    finally:
+        await asyncio.to_thread(starting.__exit__, None, None, None)
+
+
+async def test_the_groups_offsets_may_be_deleted_or_reset_and_nothing_is_read_twice_or_left_out(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.put(deposits("first", 3))
+        for number, damage in enumerate((to_beginning, to_end, deleted)):
+            patient.node.stop()
+            if damage is to_end:
+                await patient.outside.send_all(deposits("unread", 2), patient.history, 0.0)
+            damage(patient)
+            patient.node.start()
+            await patient.put(deposits(f"after-{number}", 2))
+        await patient.judge()
+
+
+def to_beginning(patient: Ward) -> None:
+    reset(patient, lambda number: 0)
+
+
+def to_end(patient: Ward) -> None:
+    reset(patient, lambda number: 10_000)
+
+
+def reset(patient: Ward, offset: Callable[[int], int]) -> None:
+    places = [TopicPartition(patient.commands, number, offset(number)) for number in range(PARTITIONS)]
+    for altered in patient.admin.alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(patient.deployment.group, places)]
+    ).values():
+        altered.result(ANSWER_S)
+
+
+def deleted(patient: Ward) -> None:
+    for gone in patient.admin.delete_consumer_groups([patient.deployment.group]).values():
+        gone.result(ANSWER_S)
+
+
+@pytest.mark.parametrize("how", ["truncated", "made anew"])
+async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of_their_partition_alone(
+    how: str, kafka: Kafka, tmp_path: Path
+) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.put(deposits("before", 2))
+        patient.shop.write(AWAY + SOUND)
+        patient.node.deploy(patient.shop.folder)
+        lost = deposits("lost", 2)
+        await patient.outside.send_all(lost, History(), 0.0)
+        patient.node.stop()
+        partition = home(ACCOUNTS[0])
+        (truncate if how == "truncated" else make_anew)(patient, partition)
+        patient.shop.mend()
+        patient.node.spawn()
+        await until(
+            lambda: "records that nobody has read were deleted, or the topic was made anew" in patient.node.log(), "it is told"
+        )
+        patient.node.wait_ready()
+        patient.node.deploy(patient.shop.folder)
+        if how == "truncated":
+            for command in lost:
+                if home(command["id"]) != partition:
+                    patient.history.invoke(command)
+        await patient.send(deposits("over-http", 2))  # also where the intake stands still
+        assert patient.node.running
+        sent = {(account, command_id): each["command"] for ((_, account), command_id), each in patient.history.invoked.items()}
+        finding = await asyncio.to_thread(check, patient.deployment, sent, bank.fold, unfinished=True)
+        assert not finding.broken, finding.broken[:20]
+        assert finding.outcomes["rejected"] == len(sent)
+
+
+def truncate(patient: Ward, partition: int) -> None:
+    end = lags(patient.deployment)[partition]
+    done = {place.partition: place.offset for place in committed(patient)}
+    for gone in patient.admin.delete_records([TopicPartition(patient.commands, partition, done[partition] + end - 1)]).values():
+        gone.result(ANSWER_S)
+
+
+def committed(patient: Ward) -> list[TopicPartition]:
+    [found] = patient.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(patient.deployment.group)]).values()
+    return [place for place in found.result(ANSWER_S).topic_partitions if place.topic == patient.commands]
+
+
+def make_anew(patient: Ward, partition: int) -> None:
+    settings = {"min.insync.replicas": "1", "max.message.bytes": "1048576", "unclean.leader.election.enable": "false"}
+    for gone in patient.admin.delete_topics([patient.commands]).values():
+        gone.result(ANSWER_S)
+    give_up = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            make_topic(
+                patient.deployment.bootstrap,
+                patient.commands,
+                partitions=PARTITIONS,
+                config={**settings, "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},
+            )
+            return
+        except KafkaException:  # the old one is not gone yet
+            assert time.monotonic() < give_up
+            time.sleep(0.2)
+
+
+def forged_event(patient: Ward) -> None:
+    """Put an event on the topic that no Command ended in."""
+    put(patient, "events", ce_type="bank.CashWithdrawn", version=4)
+
+
+def forged_state(patient: Ward) -> None:
+    """Put a state on the topic that is newer than everything."""
+    put(patient, "state", ce_type="", version=77)
+
+
+def put(patient: Ward, kind: str, *, ce_type: str, version: int) -> None:
+    account = ACCOUNTS[0]
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": f"bank/Checking/{account}/{version}",
+        "ce_source": "/bank/Checking",
+        "ce_type": ce_type,
+        "ce_subject": account,
+        "ce_time": "2026-01-01T00:00:00.000000Z",
+        "ce_sequence": f"{version:020}",
+        "ce_partitionkey": account,
+        "ce_correlationid": "forged",
+        "ce_causationid": "forged",
+        "content-type": "application/avro",
+        "evento-revision": "forged",
+        "evento-version": str(version),
+    }
+    value = patient.outside.encode("WithdrawCash", {"amount": "1000000.00"})
+    write(patient, kind, value, account.encode(), [(name, text.encode()) for name, text in headers.items()])
+
+
+def repeated_event(patient: Ward) -> None:
+    """Put the first event on the topic once more."""
+    repeat(patient, "events", patient.deployment.of_entity("events"))
+
+
+def repeated_outcome(patient: Ward) -> None:
+    """Put the first outcome on the topic once more."""
+    repeat(patient, "outcomes", patient.deployment.outcomes)
+
+
+def repeat(patient: Ward, kind: str, topic: str) -> None:
+    with Reading(patient.deployment.bootstrap) as reading:
+        first = reading.read(topic, home(ACCOUNTS[0]))[0]
+    write(patient, kind, first.value(), first.key(), first.headers())
+
+
+def write(patient: Ward, kind: str, value: Any, key: Any, headers: Any) -> None:
+    topic = patient.deployment.outcomes if kind == "outcomes" else patient.deployment.of_entity(kind)
+    producer = Producer(quiet(patient.deployment.bootstrap))
+    producer.produce(topic, value, key, home(ACCOUNTS[0]), headers=headers)
+    assert producer.flush(ANSWER_S) == 0
+
+
+@pytest.mark.parametrize("forge", [forged_event, forged_state, repeated_event, repeated_outcome])
+async def test_a_record_that_somebody_else_put_among_the_platforms_own_is_found_by_verify(
+    forge: Callable[[Ward], None], kafka: Kafka, tmp_path: Path
+) -> None:
+    """And by the checker of these tests, which would show nothing if it did not."""
+    async with ward(kafka, tmp_path) as patient:
+        await patient.send(bank.opening(ACCOUNTS) + deposits("fine", 2))
+        await patient.judge()
+        await asyncio.to_thread(forge, patient)
+        found = await asyncio.to_thread(patient.node.evento, "verify", status=1)
+        assert f"[{home(ACCOUNTS[0])}]" in found, found
+        sent = {(account, command_id): each["command"] for ((_, account), command_id), each in patient.history.invoked.items()}
+        assert (await asyncio.to_thread(check, patient.deployment, sent, bank.fold)).broken
