@@ -17,6 +17,11 @@ _TIDY = (
     f"import pathlib, shutil; shutil.rmtree('/packages/bin', True); shutil.rmtree('/app/{WHEELS}', True); "
     f"pathlib.Path('/app/{CONTAINERFILE}').unlink(True)"
 )
+# Engines tell files apart by their times too.
+_ONE_TIME = (
+    "import os; at = int(os.environ['SOURCE_DATE_EPOCH']); [os.utime(os.path.join(folder, name), (at, at)) "
+    "for top in ('/packages', '/app') for folder, _, names in os.walk(top) for name in (*names, '.')]"
+)
 
 
 def containerfile(project: Project, base: str = BASE) -> str:
@@ -34,6 +39,7 @@ def containerfile(project: Project, base: str = BASE) -> str:
         _run(install),
         _run(("python3", "-c", _TIDY)),
         _run(_COMPILE),
+        _run(("python3", "-c", _ONE_TIME)),
         "",
         "FROM ${BASE}",
         "COPY --from=made /packages /packages",
