@@ -119,7 +119,7 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
     async with ward(kafka, tmp_path) as patient:
         await patient.put(deposits("before", 2))
         patient.shop.write(AWAY + SOUND)
-        patient.node.deploy(patient.shop.folder)
+        await asyncio.to_thread(patient.nodes.end_functions)
         lost = deposits("lost", 2)
         await patient.outside.send_all(lost, History(), 0.0)
         patient.node.stop()
