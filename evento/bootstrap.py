@@ -358,6 +358,7 @@ async def run_node(
         )
         metrics.partitions_owned.read_from(engine.count_partitions)
         metrics.partitions_ownerless.read_from(lambda: engine.ownerless)
+        metrics.breaker_open.read_each_from(fleet.open_breakers)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
         metrics.parked_commands.read_from(lambda: engine.count_pending()[1])

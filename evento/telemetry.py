@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -67,7 +67,7 @@ class Counter(Collector):
     """Counts of one kind, one per combination of label values."""
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...] = ()) -> None:
-        self._name, self._text, self._labels = name, text, labels
+        self.name, self.labels, self._text = name, labels, text
         self._children: dict[tuple[str, ...], Count] = {}
 
     def bind(self, *values: str) -> Count:
@@ -76,7 +76,7 @@ class Counter(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the counts as Prometheus samples."""
-        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        family = CounterMetricFamily(self.name, self._text, labels=self.labels)
         for values, child in self._children.items():
             family.add_metric(values, child.value)
         yield family
@@ -86,9 +86,10 @@ class Gauge(Collector):
     """Numbers that go up and down; set, or read from a source when somebody scrapes."""
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...] = ()) -> None:
-        self._name, self._text, self._labels = name, text, labels
+        self.name, self.labels, self._text = name, labels, text
         self._children: dict[tuple[str, ...], Count] = {}
         self._source: Callable[[], float] | None = None
+        self._each: Callable[[], Mapping[str, float]] = dict
 
     def bind(self, *values: str) -> Count:
         """Return the number for these label values; keep it and set it."""
@@ -98,11 +99,17 @@ class Gauge(Collector):
         """Ask `source` for the number at each scrape (a gauge without labels)."""
         self._source = source
 
+    def read_each_from(self, source: Callable[[], Mapping[str, float]]) -> None:
+        """Ask `source` for the numbers by label value at each scrape (a gauge with one label)."""
+        self._each = source
+
     def collect(self) -> Iterable[Metric]:
         """Return the numbers as Prometheus samples."""
-        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        family = GaugeMetricFamily(self.name, self._text, labels=self.labels)
         if self._source is not None:
             family.add_metric((), self._source())
+        for value, number in self._each().items():
+            family.add_metric((value,), number)
         for values, child in self._children.items():
             family.add_metric(values, child.value)
         yield family
@@ -112,7 +119,7 @@ class Histogram(Collector):
     """Distributions of one kind, one per combination of label values."""
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...] = (), bounds: Sequence[float] = SECONDS_BUCKETS) -> None:
-        self._name, self._text, self._labels, self._bounds = name, text, labels, bounds
+        self.name, self.labels, self._text, self._bounds = name, labels, text, bounds
         self._children: dict[tuple[str, ...], Spread] = {}
 
     def bind(self, *values: str) -> Spread:
@@ -121,7 +128,7 @@ class Histogram(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the distributions as Prometheus samples."""
-        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        family = HistogramMetricFamily(self.name, self._text, labels=self.labels)
         for values, child in self._children.items():
             family.add_metric(values, child.cumulated(), child.total)
         yield family

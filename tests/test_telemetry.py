@@ -2,11 +2,13 @@
 
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from evento.telemetry import JsonFormatter, Metrics, TextFormatter
+from evento.telemetry import Counter, Gauge, Histogram, JsonFormatter, Metrics, TextFormatter
 
 EVIL = 'a\n{"level":"forged"}\r\x1b[31m'
 
@@ -54,7 +56,7 @@ def test_metrics_are_what_was_counted() -> None:
     for seconds in (0.0005, 0.004, 0.004, 100):
         spread.observe(seconds)
     metrics.inbox_commands.read_from(lambda: 12)
-    metrics.breaker_open.bind("bank/functions").set(1)
+    metrics.breaker_open.read_each_from(lambda: {"bank/functions": 1})
     families = {family.name: family for family in text_string_to_metric_families(metrics.exposition().decode())}
     samples = {(s.name, tuple(s.labels.values())): s.value for family in families.values() for s in family.samples}
     assert samples["evento_commands_total", ("bank/Checking", "succeeded")] == 4
@@ -65,3 +67,15 @@ def test_metrics_are_what_was_counted() -> None:
     assert samples["evento_inbox_commands", ()] == 12
     assert samples["evento_breaker_open", ("bank/functions",)] == 1
     assert all(family.documentation for family in families.values())
+
+
+def test_the_page_has_every_metric_with_its_kind_and_labels() -> None:
+    page = (Path(__file__).parent.parent / "docs/reference/metrics.md").read_text("utf-8")
+    shown = {
+        name: (kind, tuple(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in re.findall(r"^\| `(evento_\w+)` \| (\w+) \|([^|]*)\|", page, re.M)
+    }
+    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+    made = [metric for metric in vars(Metrics()).values() if type(metric) in kinds]
+    suffix = {Counter: "_total", Gauge: "", Histogram: ""}
+    assert shown == {metric.name + suffix[type(metric)]: (kinds[type(metric)], metric.labels) for metric in made}

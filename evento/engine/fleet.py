@@ -78,6 +78,10 @@ class Fleet:
         """Return the functions that are served now."""
         return {name: serving.caller for name, serving in self._serving.items() if serving.caller is not None}
 
+    def open_breakers(self) -> Mapping[str, float]:
+        """Return by function 1 while calls to it are held back, else 0."""
+        return {caller.name: float(caller.status().condition == "failing") for caller in self.callers.values()}
+
     async def prepare(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> None:
         """Start the new versions of those functions that this catalog changes and that run here, and wait until all are ready.
 
