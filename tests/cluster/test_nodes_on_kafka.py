@@ -1,4 +1,4 @@
-"""Two real nodes on a real broker: any of them does for any Command, and one that is killed costs its clients time and nothing else."""
+"""Two real nodes on a real broker: any of them does for any Command, and one that is killed costs its clients time alone."""
 
 import asyncio
 import json
