@@ -135,6 +135,13 @@ class TooLarge(CommandError):
     status = 413
 
 
+class BuildRefused(CommandError):
+    """The image of a function cannot be built."""
+
+    code = "build-refused"
+    status = 422
+
+
 class Overloaded(CommandError):
     """Evento has as much work as it can hold; nothing was stored. Send the Command again, with the same id."""
 

@@ -17,6 +17,9 @@ from evento.errors import SettingsError
 
 CONFIG_FILE = "evento.toml"
 URL_DEFAULT = "http://127.0.0.1:7070"
+SOURCE_DATE_DEFAULT_S = 315_532_800  # 1980-01-01: archives of wheels know no time before
+_SOURCE_DATE = "SOURCE_DATE_EPOCH"
+_SOURCE_DATE_S_MAX = 2**40
 _PREFIX = "EVENTO_"
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -92,6 +95,17 @@ def read_settings(environ: Mapping[str, str] | None = None, *, defaults: Mapping
 def read_environment() -> Mapping[str, str]:
     """Return the whole environment, for those who pass a part of it on to processes."""
     return dict(os.environ)
+
+
+def read_source_date(environ: Mapping[str, str] | None = None) -> int:
+    """Return the time that everything in an image shall have, in seconds since 1970: `SOURCE_DATE_EPOCH`, or the default.
+
+    Raises SettingsError.
+    """
+    value = (os.environ if environ is None else environ).get(_SOURCE_DATE) or str(SOURCE_DATE_DEFAULT_S)
+    if not (value.isascii() and value.isdigit() and int(value) <= _SOURCE_DATE_S_MAX):
+        raise SettingsError(f"{_SOURCE_DATE} must be seconds since 1970", setting=_SOURCE_DATE, value=value)
+    return int(value)
 
 
 def read_url(environ: Mapping[str, str] | None = None) -> str:

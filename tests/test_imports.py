@@ -13,6 +13,7 @@ MODULES = sorted((ROOT / "evento").rglob("*.py"))
 PLACES = {
     "aiodocker": ("evento/functions/engine_api.py",),
     "aiohttp": (
+        "evento/building/engine_build.py",
         "evento/client.py",
         "evento/cluster/",
         "evento/functions/engine_api.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evento.errors import SettingsError
-from evento.settings import Settings, read_kafka_properties, read_settings, read_url
+from evento.settings import Settings, read_kafka_properties, read_settings, read_source_date, read_url
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,11 @@ def test_the_page_on_settings_has_each_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]+)`|none) \|", page, re.MULTILINE))
     defaults = Settings()
     assert rows == {name: str(getattr(defaults, name)) or "none" for name in Settings.__struct_fields__}
+
+
+def test_the_time_of_an_image_is_what_the_environment_says_or_always_the_same() -> None:
+    assert read_source_date({}) == read_source_date({"SOURCE_DATE_EPOCH": ""}) == 315_532_800
+    assert read_source_date({"SOURCE_DATE_EPOCH": "7"}) == 7
+    for wrong in ("-1", "now", "1.5", "9" * 30):
+        with pytest.raises(SettingsError, match="SOURCE_DATE_EPOCH must be seconds since 1970"):
+            read_source_date({"SOURCE_DATE_EPOCH": wrong})

@@ -40,6 +40,7 @@ _HINTS = {
     "id-reused": "a command id stands for one Command for ever; use another one",
     "version-conflict": "somebody was faster; look at the instance again with: evento get",
     "payload-refused": "values are read as JSON if they are JSON; to force text, quote twice: note='\"42\"'",
+    "build-refused": "what a project must have, and what the engine must: docs/how-to/build-a-function-image.md",
     "transfer-refused": "what an export holds and how it is read: docs/reference/export-format.md",
     "journal-incomplete": "empty the data folder, or choose another with --data, and run evento import again",
     "journal-busy": "another Evento uses this data folder; stop it, or choose another with --data",

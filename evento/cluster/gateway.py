@@ -111,7 +111,7 @@ class Gateway:
     def _parcel(self, command: Command, waiter: Waiter, place: int, wait_s: float) -> Parcel:
         until_s = asyncio.get_running_loop().time() + wait_s
         route = self._routes[self._partition_of(command.key)]
-        return Parcel(command, route, waiter, place, until_s=until_s, number=next(self._numbers))
+        return Parcel(command, route, waiter, place, next(self._numbers), until_s)
 
     def _send(self, parcel: Parcel) -> None:
         """Send a Command to its owner, or let it wait for one. Raises what the owner refuses at once, and Overloaded."""

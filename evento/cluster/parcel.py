@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from evento.engine.ticket import Answer, Waiter
@@ -14,45 +15,27 @@ if TYPE_CHECKING:
     from evento.cluster.route import Route
 
 
-class Parcel:
+class Parcel(Struct, eq=False):
     """A Command that may have to be sent more than once, to one owner after another; its sender is told once.
 
-    Waits itself for what the engine or a lane tells. `number` is its place in the order in which Commands came to this node.
+    Waits itself for what the engine or a lane tells. `number` is its place in the order in which Commands came to this node;
+    `until_s`, on the event loop's clock, is for how long its sender waits. `place` is where `waiter` wants the answer.
     """
 
-    __slots__ = (
-        "again",
-        "command",
-        "eager",
-        "given",
-        "held",
-        "lane",
-        "number",
-        "place",
-        "repeats",
-        "round",
-        "route",
-        "until_s",
-        "waiter",
-        "way",
-    )
-
-    def __init__(self, command: Command, route: "Route", waiter: Waiter, place: int, *, until_s: float, number: int) -> None:
-        """`until_s`: on the event loop's clock, for how long to wait for the end. `place` is where `waiter` wants the answer."""
-        self.command = command
-        self.route = route
-        self.waiter: Waiter | None = waiter
-        self.place = place
-        self.until_s = until_s
-        self.number = number
-        self.eager = False  # content with pending, and patient when there is no room: one of a stream
-        self.repeats: Callable[[int], bool] | None = None  # tells of a place whether one before it has the same id
-        self.given = False  # some owner may have it
-        self.again = False  # it came back from one that may have it
-        self.held = False  # it has waited for an owner
-        self.lane: Lane | None = None
-        self.way = -1  # its place in the lane
-        self.round = 0
+    command: Command
+    route: "Route"
+    waiter: Waiter | None
+    place: int
+    number: int
+    until_s: float
+    eager: bool = False  # content with pending, and patient when there is no room: one of a stream
+    repeats: Callable[[int], bool] | None = None  # tells of a place whether one before it has the same id
+    given: bool = False  # some owner may have it
+    again: bool = False  # it came back from one that may have it
+    held: bool = False  # it has waited for an owner
+    lane: "Lane | None" = None
+    way: int = -1  # its place in the lane
+    round: int = 0
 
     def tell(self, place: int, answer: Answer) -> None:
         """Hear what became of it. An owner that is none any more knows nothing: somebody else will."""

@@ -65,6 +65,7 @@ class Engine:
         self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
         self._in_order = asyncio.Lock()
         self._patience = Patience()
+        self._stopping = False
 
     # ------------------------------------------------------------ life
     @asynccontextmanager
@@ -73,6 +74,7 @@ class Engine:
 
         They open by and by: `wait_open`. If one fails for good (JournalError), the context is cancelled and raises.
         """
+        self._stopping = False
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self._run_partition(number)) for number in range(self._journal.partitions)]
             running.append(tasks.create_task(self.owners.run()))
@@ -82,11 +84,13 @@ class Engine:
                     for worker, _ in self._workers.values():
                         drains.create_task(worker.drain(drain_s))
             finally:
+                self._stopping = True
                 for task in running:
                     task.cancel()
 
     async def _run_partition(self, number: int) -> None:
-        while True:
+        # A worker that ends by itself while it is cancelled ends as if it were not: its task group tells of one of the two only.
+        while not self._stopping:
             try:
                 async with self._journal.own(number) as owned:
                     await self._work(number, owned)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.containers.engine import Engine
+from tests.containers.projects import base_image, evento_function, project
 from tests.faults import bank
 from tests.faults.bank import Transaction
 from tests.faults.node import ROOT
@@ -29,20 +30,19 @@ _NEW = {"owner": "", "balance": "0.00", "status": "NEW"}
 
 def images(engine: Engine) -> None:
     """Build both images as the example's manifests say."""
-    with tempfile.TemporaryDirectory(prefix="evt-go-") as folder:
+    with tempfile.TemporaryDirectory(prefix="evt-bank-") as folder:
+        bank_project = project(Path(folder) / "bank")
+        evento_function(engine.url, "build", str(bank_project), "-t", _image("checking"), "--base", base_image(engine))
         go = Path(folder) / "bank-go"
         shutil.copytree(ROOT / "examples" / "bank-go", go, ignore=shutil.ignore_patterns("savings"))
         build = ["go", "build", "-trimpath", "-ldflags=-s", "-o", "savings", "."]
         subprocess.run(build, cwd=go, env={**os.environ, "CGO_ENABLED": "0"}, check=True, capture_output=True)
-        _build(engine, "savings", go)
-    sdk = engine.image("sdk", {}, run=["python3"])
-    _build(engine, "checking", ROOT / "examples" / "bank", f"BASE={sdk}")
+        file = str(EXAMPLE / "savings.Containerfile")
+        engine.podman("build", "-q", "--isolation=chroot", "--timestamp", "0", "-t", _image("savings"), "-f", file, str(go))
 
 
-def _build(engine: Engine, name: str, folder: Path, *arguments: str) -> None:
-    options = [part for argument in arguments for part in ("--build-arg", argument)]
-    file = str(EXAMPLE / f"{name}.Containerfile")
-    engine.podman("build", "-q", "--isolation=chroot", "-t", f"localhost/evento-bank/{name}:1", "-f", file, *options, str(folder))
+def _image(name: str) -> str:
+    return f"localhost/evento-bank/{name}:1"
 
 
 # ------------------------------------------------------------------ the year

@@ -160,7 +160,7 @@ async def test_a_function_that_blocks_is_killed_and_replaced(engine: Engine, fol
     ("mode", "start_s", "reason"),
     [
         ("exit", 10.0, "exited with status 7; its last output: this will not do"),
-        ("mute", 1.0, r"not ready within 1 s: no connection to unix:.*: No such file"),
+        ("mute", 4.0, r"not ready within 4 s: no connection to unix:.*: No such file"),
         ("refuse", 4.0, r"not ready within 4 s: no connection to unix:.*: Connection refused"),
         ("no-apply", 10.0, "Entity test/Counter has no apply"),
     ],

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -14,7 +15,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from evento.client import Client
-from evento.errors import NotReady, Unreachable
+from evento.errors import NotReady, Overloaded, Unreachable
 from tests.faults import bank
 from tests.faults.checker import History
 from tests.faults.clients import IN_FLIGHT_MAX, Attempt, Json, Sender
@@ -23,6 +24,7 @@ from tests.faults.topics import ANSWER_S, Deployment, fetch
 from tests.kafka.broker import quiet
 
 SESSION_S = 3.0
+AWAY_S = 0.5  # until everybody knows that a function is away: a call on a connection that breaks would be an attempt
 SHUTDOWN_S = 3.0  # streams of clients are open meanwhile
 PARTITIONS = 4
 WAIT_S = 3  # that a Command's end is waited for; else it is pending
@@ -50,6 +52,12 @@ class Nodes:
         node.kill()
         shutil.rmtree(node.data)
         node.start()
+
+    def end_functions(self) -> None:
+        """Kill each node's function; it comes back as its files say by then, or not at all."""
+        for node in self.nodes:
+            assert node.kill_function()
+        time.sleep(AWAY_S)
 
     def logs(self) -> str:
         return "\n".join(node.log() for node in self.nodes)
@@ -104,6 +112,7 @@ class Roaming(Sender):
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = Attempt(numbered, self._history, self._in_flight_max)
         attempt.wait_room = self.wait_room
+        attempt.again = (NotReady, Overloaded, Unreachable)  # the owner was lost: nobody knows
         try:
             async with Client(self._urls[0]) as client, asyncio.timeout(STALL_S) as stalled:
                 loop = asyncio.get_running_loop()

@@ -73,20 +73,13 @@ def split(commands: Sequence[Json]) -> Work:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(LONG, reason="make chaos runs the long one")
 async def test_nothing_is_lost_or_doubled_whatever_fails(tmp_path: Path) -> None:
+    """The long one, of `make chaos`, has three brokers, one or two of which fail, and all accounts."""
     need_kafka()
-    with Cluster(1, folder=tmp_path / "kafka") as brokers:
-        await chaos(tmp_path, brokers, partitions=4, accounts=ACCOUNTS, kinds=KINDS)
-
-
-@pytest.mark.skipif(not LONG, reason="make chaos runs it")
-async def test_nothing_is_lost_or_doubled_whatever_fails_for_long(tmp_path: Path) -> None:
-    need_kafka()
-    with Cluster(3, folder=tmp_path / "kafka", warm=True) as brokers:
-        await chaos(
-            tmp_path, brokers, partitions=8, accounts=len(bank.accounts_of(bank.transactions())), kinds=(*KINDS, "two brokers")
-        )
+    kinds = (*KINDS, "two brokers") if LONG else KINDS
+    accounts = len(bank.accounts_of(bank.transactions())) if LONG else ACCOUNTS
+    with Cluster(3 if LONG else 1, folder=tmp_path / "kafka", warm=LONG) as brokers:
+        await chaos(tmp_path, brokers, partitions=8 if LONG else 4, accounts=accounts, kinds=kinds)
 
 
 async def chaos(folder: Path, brokers: Cluster, *, partitions: int, accounts: int, kinds: Sequence[str]) -> None:

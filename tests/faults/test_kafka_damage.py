@@ -118,8 +118,9 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
 ) -> None:
     async with ward(kafka, tmp_path) as patient:
         await patient.put(deposits("before", 2))
-        patient.shop.write(AWAY + SOUND)
-        patient.node.deploy(patient.shop.folder)
+        patient.shop.write(AWAY + SOUND)  # not deployed: what is deployed must be ready first
+        assert patient.node.kill_function()
+        await asyncio.sleep(0.5)  # a call on a connection that breaks would be an attempt
         lost = deposits("lost", 2)
         await patient.outside.send_all(lost, History(), 0.0)
         patient.node.stop()
@@ -142,6 +143,18 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
         finding = await asyncio.to_thread(check, patient.deployment, sent, bank.fold, unfinished=True)
         assert not finding.broken, finding.broken[:20]
         assert finding.outcomes["rejected"] == len(sent)
+
+
+async def test_a_topic_of_commands_that_is_deleted_under_a_running_node_stops_nothing_but_itself(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.put(deposits("before", 2))
+        for gone in patient.admin.delete_topics([patient.commands]).values():
+            gone.result(ANSWER_S)
+        await patient.send(deposits("over-http", 2))
+        await patient.send(deposits("afterwards", 2))
+        assert patient.node.running
 
 
 def truncate(patient: Ward, partition: int) -> None:
@@ -175,18 +188,17 @@ def make_anew(patient: Ward, partition: int) -> None:
             time.sleep(0.2)
 
 
-def forged_event(patient: Ward) -> None:
+def forged_event(patient: Ward, account: str) -> None:
     """Put an event on the topic that no Command ended in."""
-    put(patient, "events", ce_type="bank.CashWithdrawn", version=4)
+    put(patient, "events", account, ce_type="bank.CashWithdrawn", version=4)
 
 
-def forged_state(patient: Ward) -> None:
+def forged_state(patient: Ward, account: str) -> None:
     """Put a state on the topic that is newer than everything."""
-    put(patient, "state", ce_type="", version=77)
+    put(patient, "state", account, ce_type="", version=77)
 
 
-def put(patient: Ward, kind: str, *, ce_type: str, version: int) -> None:
-    account = ACCOUNTS[0]
+def put(patient: Ward, kind: str, account: str, *, ce_type: str, version: int) -> None:
     headers = {
         "ce_specversion": "1.0",
         "ce_id": f"bank/Checking/{account}/{version}",
@@ -203,42 +215,47 @@ def put(patient: Ward, kind: str, *, ce_type: str, version: int) -> None:
         "evento-version": str(version),
     }
     value = patient.outside.encode("WithdrawCash", {"amount": "1000000.00"})
-    write(patient, kind, value, account.encode(), [(name, text.encode()) for name, text in headers.items()])
+    topic = patient.deployment.of_entity(kind)
+    write(patient, topic, home(account), (value, account.encode(), [(name, text.encode()) for name, text in headers.items()]))
 
 
-def repeated_event(patient: Ward) -> None:
-    """Put the first event on the topic once more."""
-    repeat(patient, "events", patient.deployment.of_entity("events"))
+def repeated_event(patient: Ward, account: str) -> None:
+    """Put the first event of the partition on the topic once more."""
+    repeat(patient, patient.deployment.of_entity("events"), home(account))
 
 
-def repeated_outcome(patient: Ward) -> None:
-    """Put the first outcome on the topic once more."""
-    repeat(patient, "outcomes", patient.deployment.outcomes)
+def repeated_outcome(patient: Ward, account: str) -> None:
+    """Put the first outcome of the partition on the topic once more."""
+    repeat(patient, patient.deployment.outcomes, home(account))
 
 
-def repeat(patient: Ward, kind: str, topic: str) -> None:
+def repeat(patient: Ward, topic: str, partition: int) -> None:
     with Reading(patient.deployment.bootstrap) as reading:
-        first = reading.read(topic, home(ACCOUNTS[0]))[0]
-    write(patient, kind, first.value(), first.key(), first.headers())
+        first = reading.read(topic, partition)[0]
+    write(patient, topic, partition, (first.value(), first.key(), first.headers()))
 
 
-def write(patient: Ward, kind: str, value: Any, key: Any, headers: Any) -> None:
-    topic = patient.deployment.outcomes if kind == "outcomes" else patient.deployment.of_entity(kind)
+def write(patient: Ward, topic: str, partition: int, record: tuple[Any, Any, Any]) -> None:
+    value, key, headers = record
     producer = Producer(quiet(patient.deployment.bootstrap))
-    producer.produce(topic, value, key, home(ACCOUNTS[0]), headers=headers)
+    producer.produce(topic, value, key, partition, headers=headers)
     assert producer.flush(ANSWER_S) == 0
 
 
-@pytest.mark.parametrize("forge", [forged_event, forged_state, repeated_event, repeated_outcome])
-async def test_a_record_that_somebody_else_put_among_the_platforms_own_is_found_by_verify(
-    forge: Callable[[Ward], None], kafka: Kafka, tmp_path: Path
-) -> None:
-    """And by the checker of these tests, which would show nothing if it did not."""
+async def test_records_that_somebody_else_put_among_the_platforms_own_are_found_by_verify(kafka: Kafka, tmp_path: Path) -> None:
+    """One in each partition. And they are found by the checker of these tests, which would show nothing if it did not."""
+    homes = {home(account): account for account in ACCOUNTS}
+    assert len(homes) == PARTITIONS
     async with ward(kafka, tmp_path) as patient:
         await patient.send(bank.opening(ACCOUNTS) + deposits("fine", 2))
         await patient.judge()
-        await asyncio.to_thread(forge, patient)
-        found = await asyncio.to_thread(patient.node.evento, "verify", status=1)
-        assert f"[{home(ACCOUNTS[0])}]" in found, found
+        forges = (forged_event, forged_state, repeated_event, repeated_outcome)
         sent = {(account, command_id): each["command"] for ((_, account), command_id), each in patient.history.invoked.items()}
-        assert (await asyncio.to_thread(check, patient.deployment, sent, bank.fold)).broken
+        known = 0
+        for forge, account in zip(forges, homes.values(), strict=True):
+            await asyncio.to_thread(forge, patient, account)
+            broken = (await asyncio.to_thread(check, patient.deployment, sent, bank.fold)).broken
+            assert len(broken) > known, forge
+            known = len(broken)
+        found = await asyncio.to_thread(patient.node.evento, "verify", status=1)
+        assert all(f"[{partition}]" in found for partition in homes), found

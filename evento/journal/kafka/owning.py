@@ -123,9 +123,10 @@ class Owner:
     def _offsets(self, inputs: Mapping[str, int]) -> Sequence[TopicPartition]:
         """Return the offsets that a commit always brings, for with them the group checks that its member is one still."""
         number, pending = self._topics.partition, self._topics.names.pending
-        if not inputs:
+        moved = {source: offset for source, offset in inputs.items() if self._replica.inputs.get(source) != offset}
+        if not moved:  # those of a topic that somebody has deleted would be refused, and the commit with them
             return [TopicPartition(pending, number, self._replica.next_offset(pending))]
-        return [TopicPartition(source, number, offset) for source, offset in inputs.items()]
+        return [TopicPartition(source, number, offset) for source, offset in moved.items()]
 
 
 def _as_the_engine_hears(error: JournalError) -> JournalError:

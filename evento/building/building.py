@@ -1,0 +1,85 @@
+"""The two things that can be done with a project: build its image, or write down how that is done by hand."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from msgspec import Struct
+
+from evento.building.containerfile import BASE, containerfile, containerignore
+from evento.building.context import write_context
+from evento.building.engine_build import build
+from evento.building.project import CONTAINERFILE, CONTAINERIGNORE, Project, read_project
+from evento.errors import BuildRefused, FunctionUnavailable
+from evento.functions.engine_api import ContainerEngine
+from evento.functions.engine_place import engine_url
+from evento.settings import read_environment
+
+_SPOOLED_BYTES = 16 * 1024 * 1024
+
+
+class Built(Struct, frozen=True):
+    """An image that was built: its digest, and the requirements that name no exact version, so that the next one may be another."""
+
+    name: str
+    digest: str
+    loose: tuple[str, ...]
+
+
+async def build_image(
+    folder: Path, name: str, *, engine: str, sdk_version: str, module: str | None, base: str | None, epoch_s: int
+) -> Built:
+    """Build the image of a project: by its own Containerfile if it has one. `engine` is where the engine is, as it is set.
+
+    Raises BuildRefused, and FunctionUnavailable if there is no engine.
+    """
+    project = await asyncio.to_thread(read_project, folder, module, sdk_version=sdk_version)
+    text, own = await asyncio.to_thread(_text, project, module)
+    url = engine_url(engine, read_environment())
+    connected = ContainerEngine(url)
+    try:
+        if base or not own:
+            await _need_base(connected, base or BASE)
+        with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as context:
+            await asyncio.to_thread(write_context, context, project, text, epoch_s=epoch_s)
+            context.seek(0)
+            arguments = {"SOURCE_DATE_EPOCH": str(epoch_s), **({"BASE": base} if base else {})}
+            await build(url, context, name=name, arguments=arguments, epoch_s=epoch_s)
+        image = await connected.image(name)
+    finally:
+        await connected.close()
+    if image is None:
+        raise BuildRefused(f"the container engine says that it built {name}, and does not have it")
+    return Built(name, image.id, project.loose)
+
+
+async def _need_base(engine: ContainerEngine, base: str) -> None:
+    try:
+        if await engine.image(base) is None:
+            await engine.pull(base)
+    except FunctionUnavailable as error:
+        raise BuildRefused(
+            f"the base image {base} is not here: {error.message}. Name one that is, with Python 3.11 or later and pip: --base"
+        ) from error
+
+
+def _text(project: Project, module: str | None) -> tuple[str, bool]:
+    """Return the Containerfile's text, and whether it is the project's own."""
+    own = project.folder / CONTAINERFILE
+    if not own.exists():
+        return containerfile(project), False
+    if module is not None:
+        raise BuildRefused(f"{own} says which module is served: leave --module away, or remove the file")
+    return own.read_text(encoding="utf-8"), True
+
+
+def scaffold(folder: Path, *, sdk_version: str, module: str | None, base: str | None) -> list[Path]:
+    """Write the Containerfile and what is ignored with it, and return both files. Raises BuildRefused if one is there."""
+    project = read_project(folder, module, sdk_version=sdk_version)
+    texts = {folder / CONTAINERFILE: containerfile(project, base or BASE), folder / CONTAINERIGNORE: containerignore()}
+    for file in texts:
+        if file.exists():
+            raise BuildRefused(f"{file} is there already, and is not overwritten")
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
+    return list(texts)

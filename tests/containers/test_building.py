@@ -1,0 +1,92 @@
+"""`evento function build` with a real engine: an image of a project that is deployed and serves, the same each time, or why not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from evento.client import Client
+from tests.containers.engine import ROOT, Engine
+from tests.containers.platform import running
+from tests.containers.projects import base_image, evento_function, project
+
+NAME = "localhost/evento-test/built:1"
+MANIFESTS = ROOT / "examples" / "bank" / "manifests.yaml"
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+
+
+@pytest.fixture(scope="module")
+def base(engine: Engine) -> str:
+    """Give an image as users start from."""
+    return base_image(engine)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the project once."""
+    return project(tmp_path_factory.mktemp("project") / "bank")
+
+
+@pytest.fixture
+def bank(made: Path, tmp_path: Path) -> Path:
+    """Give the project of the bank, with something in it that is nobody's business."""
+    shutil.copytree(made, tmp_path / "bank")
+    (tmp_path / "bank" / ".env").write_text("PASSWORD=secret")
+    return tmp_path / "bank"
+
+
+async def test_a_project_is_built_deployed_and_serves_and_is_the_same_when_it_is_built_again(
+    engine: Engine, base: str, bank: Path, tmp_path: Path
+) -> None:
+    said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base)
+    digest = said.split()[1]
+    assert said.startswith(f"{NAME} sha256:")
+    found = json.loads(engine.podman("image", "inspect", NAME))[0]
+    assert f"sha256:{found['Id']}" == digest and found["Config"]["User"] == "65532:65532"
+    assert found["Created"].startswith("1980-01-01")
+    listing = "import json, os; print(json.dumps([os.listdir('/app'), os.listdir('/packages')]))"
+    said = engine.podman("run", "--rm", "--network", "none", *LIMITS, "--entrypoint", "python3", NAME, "-c", listing)
+    project, packages = map(set, json.loads(said))
+    assert project == {"__pycache__", "bank.py"} and {"evento", "fastavro"} <= packages and "bin" not in packages
+
+    engine.podman("rmi", NAME)
+    again = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base, "--output", "json")
+    assert digest in again, "what is built twice differs"
+
+    manifests = tmp_path / "manifests.yaml"
+    command = 'command: [python, "-m", evento.sdk, "bank:app"]'
+    assert command in MANIFESTS.read_text()
+    manifests.write_text(MANIFESTS.read_text().replace(command, f"image: {NAME}"))
+    with running(engine) as platform:
+        platform.deploy(manifests)
+        async with Client(platform.url) as client:
+            data = {"owner": "Ada", "overdraft_limit": "1.00"}
+            answer = await client.send("bank/Checking/ada", "OpenChecking", data, wait_s=30)
+            events = (await client.events("bank/Checking/ada"))["events"]
+    assert answer["outcome"] == "succeeded" and [event["revision"] for event in events] == [digest]
+
+
+def test_what_is_scaffolded_builds_the_same_by_hand_and_may_be_changed(engine: Engine, base: str, bank: Path) -> None:
+    evento_function(engine.url, "scaffold", str(bank), "--base", base)
+    first = evento_function(engine.url, "build", str(bank), "-t", NAME).split()[1]
+    engine.podman("build", "-q", "--isolation=chroot", "--timestamp", "315532800", "-t", f"{NAME}-hand", str(bank))
+    config = "{{json .Config.Entrypoint}} {{json .Config.Env}} {{.Config.User}}"
+    inspected = [engine.podman("image", "inspect", "--format", config, name) for name in (NAME, f"{NAME}-hand")]
+    assert inspected[0] == inspected[1] and "evento.sdk" in inspected[0]
+    with (bank / "Containerfile").open("a") as file:
+        file.write("ENV MINE=1\n")
+    assert evento_function(engine.url, "build", str(bank), "-t", NAME).split()[1] != first
+    assert "MINE=1" in engine.podman("image", "inspect", "--format", "{{.Config.Env}}", NAME)
+
+
+def test_what_goes_wrong_is_said_with_what_to_do(engine: Engine, base: str, bank: Path, tmp_path: Path) -> None:
+    said = evento_function(f"unix://{tmp_path}/no.sock", "build", str(bank), "-t", NAME, "--base", base, status=1)
+    assert "cannot be reached: is it running?" in said
+    said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", "localhost/no-such-base:1", status=1)
+    assert "the base image localhost/no-such-base:1 is not here" in said and "--base" in said
+    (bank / "requirements.txt").write_text("no-such-package==1.0\n")
+    said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base, status=1)
+    assert "cannot be built" in said and "No matching distribution found for no-such-package==1.0" in said
+    said = evento_function(engine.url, "build", str(bank), "-t", "Not A Name", "--base", base, status=1)
+    assert "hint: " in said
