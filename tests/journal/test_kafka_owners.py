@@ -80,13 +80,15 @@ async def test_a_second_node_gets_its_share_and_both_know_each_other(kafka: Kafk
         for number in range(2):
             await appended(parts[number], run(made[number], 0, "c0"))
         assert await first.read_owners() == {}
-        async with opened(address, tmp_path / "b", "http://b") as second:
+        async with opened(address, tmp_path / "b", "http://b") as second, AsyncExitStack() as gained:
+            gains = [asyncio.ensure_future(gained.enter_async_context(second.own(number))) for number in range(2)]
             wanted = [asyncio.ensure_future(part.wait_revoked()) for part in parts]
             await asyncio.wait(wanted, return_when=asyncio.FIRST_COMPLETED)
             moved = next(number for number in range(2) if wanted[number].done())
             await appended(parts[moved], run(made[moved], 1, "c1"))  # it has time to finish
             await owning.aclose()
-            async with second.own(moved) as theirs, first.own(1 - moved) as ours:
+            theirs = await gains[moved]
+            async with first.own(1 - moved) as ours:
                 assert [turn.command.id for turn in await second.history.read_stream(made[moved])] == ["c0", "c1"]
                 await appended(theirs, run(made[moved], 2, "c2"))
                 await appended(ours, run(made[1 - moved], 1, "d1"))
@@ -96,7 +98,7 @@ async def test_a_second_node_gets_its_share_and_both_know_each_other(kafka: Kafk
                     assert [turn.version for turn in await journal.history.read_stream(made[moved])] == [1, 2, 3]
                     assert [turn.version for turn in await journal.history.read_stream(made[1 - moved])] == [1, 2]
                     assert len(await journal.history.read_instances("bank", "Account")) == 2
-            for task in wanted:
+            for task in (*wanted, *gains):
                 task.cancel()
 
 
