@@ -36,7 +36,7 @@ def bank(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "bank"
 
 
-async def test_a_project_is_built_deployed_and_serves_and_is_the_same_when_it_is_built_again(
+async def test_a_project_is_built_deployed_and_serves_and_has_the_same_content_when_it_is_built_again(
     engine: Engine, base: str, bank: Path, tmp_path: Path
 ) -> None:
     said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base)
@@ -52,7 +52,11 @@ async def test_a_project_is_built_deployed_and_serves_and_is_the_same_when_it_is
 
     engine.podman("rmi", NAME)
     again = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base, "--output", "json")
-    assert digest in again, "what is built twice differs"
+    rebuilt = json.loads(engine.podman("image", "inspect", NAME))[0]
+    assert rebuilt["RootFS"] == found["RootFS"], "what is built twice has other layers"
+    assert rebuilt["Config"] == found["Config"]
+    digest = f"sha256:{rebuilt['Id']}"
+    assert digest in again
 
     manifests = tmp_path / "manifests.yaml"
     command = 'command: [python, "-m", evento.sdk, "bank:app"]'
