@@ -18,7 +18,7 @@ from evento.cluster.nodes import Nodes
 from evento.cluster.parcel import Parcel
 from evento.cluster.route import PAUSE_FIRST_S, PAUSE_MAX_S, Route
 from evento.engine.engine import Engine
-from evento.engine.ticket import Answer, Waiter
+from evento.engine.ticket import Gathered, Waiter
 from evento.errors import EventoError, NotReady, Overloaded, Unreachable
 from evento.journal.base import Journal
 from evento.model.command import Command, Outcome, Pending
@@ -69,7 +69,7 @@ class Gateway:
     # ------------------------------------------------------------ Commands
     async def send(self, command: Command, *, wait_s: float) -> Outcome:
         """See `evento.engine.base.Commands.send`."""
-        batch = _Batch((command,))
+        batch = Gathered(1)
         self._send(self._parcel(command, batch, 0, wait_s))
         await batch.finished.wait()
         (answer,) = batch.answers
@@ -83,11 +83,11 @@ class Gateway:
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""
-        batch = _Batch(commands)
+        batch = Gathered(len(commands))
         async with self._in_order:
             for place, command in enumerate(commands):
                 parcel = self._parcel(command, batch, place, wait_s)
-                parcel.eager, parcel.repeats = True, batch.repeats
+                parcel.eager, parcel.repeats = True, partial(_repeats, commands)
                 try:
                     await self._send_patiently(parcel)
                 except EventoError as error:
@@ -251,28 +251,7 @@ def _not_ready(parcel: Parcel) -> EventoError:
     return NotReady("nobody owns the partition of this instance just now; send the Command again, with the same id")
 
 
-class _Batch:
-    """Waits for the answers to some Commands."""
-
-    def __init__(self, commands: Sequence[Command]) -> None:
-        self.answers: list[Answer] = [_UNANSWERED] * len(commands)
-        self.finished = asyncio.Event()
-        self._commands = commands
-        self._missing = len(commands)
-        if not commands:
-            self.finished.set()
-
-    def repeats(self, place: int) -> bool:
-        """Tell whether one before this place is the same Command."""
-        asked = self._commands[place]
-        return any(each.id == asked.id and each.key == asked.key for each in self._commands[:place])
-
-    def tell(self, place: int, answer: Answer) -> None:
-        """Hear one of the answers."""
-        self.answers[place] = answer
-        self._missing -= 1
-        if not self._missing:
-            self.finished.set()
-
-
-_UNANSWERED = NotReady()
+def _repeats(commands: Sequence[Command], place: int) -> bool:
+    """Tell whether one before this place is the same Command."""
+    asked = commands[place]
+    return any(each.id == asked.id and each.key == asked.key for each in commands[:place])

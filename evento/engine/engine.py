@@ -13,7 +13,7 @@ from evento.engine.inbound import Inbound
 from evento.engine.judging import Judging
 from evento.engine.observer import Observer
 from evento.engine.owners import Owners
-from evento.engine.ticket import Answer, Ticket, Waiter
+from evento.engine.ticket import Answer, Gathered, Ticket, Waiter
 from evento.engine.unfinished import Limits, shared
 from evento.engine.waiting import Patience, Waiting
 from evento.engine.worker import Worker
@@ -218,7 +218,7 @@ class Engine:
 
     async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""
-        waiter = _Many(len(commands))
+        waiter = Gathered(len(commands))
         accepted: list[tuple[Worker, Ticket]] = []
         async with self._in_order:  # calls that wait for room must not overtake each other
             for place, command in enumerate(commands):
@@ -293,25 +293,6 @@ class _One:
             self.future.set_result(answer)
 
 
-class _Many:
-    """Waits for the answers to many Commands."""
-
-    def __init__(self, size: int) -> None:
-        self.answers: list[Answer] = [_UNANSWERED] * size
-        self.finished = asyncio.Event()
-        self._missing = size
-        if not size:
-            self.finished.set()
-
-    def tell(self, place: int, answer: Answer) -> None:
-        """Hear one of the answers."""
-        self.answers[place] = answer
-        self._missing -= 1
-        if not self._missing:
-            self.finished.set()
-
-
-_UNANSWERED = NotReady()
 _CONFLICT = OutcomeKind.CONFLICT
 
 

@@ -1,13 +1,15 @@
 """A Command inside the engine, and who waits for it."""
 
+import asyncio
 from typing import Protocol
 
-from evento.errors import EventoError
+from evento.errors import EventoError, NotReady
 from evento.lifecycle.run import Work
 from evento.lifecycle.settle import pending_of
 from evento.model.command import Command, Outcome, OutcomeKind
 
 Answer = Outcome | EventoError
+_UNANSWERED = NotReady()
 
 # What an unfinished Command costs in memory besides its payload, roughly; for the bound on the inbox.
 _TICKET_BYTES = 600
@@ -135,3 +137,21 @@ class Ticket(Work):
 
 def _duplicate(answer: Answer) -> Answer:
     return answer if isinstance(answer, EventoError) else Outcome(answer.kind, answer.turn, answer.pending, duplicate=True)
+
+
+class Gathered:
+    """Waits for the answers to many Commands."""
+
+    def __init__(self, size: int) -> None:
+        self.answers: list[Answer] = [_UNANSWERED] * size
+        self.finished = asyncio.Event()
+        self._missing = size
+        if not size:
+            self.finished.set()
+
+    def tell(self, place: int, answer: Answer) -> None:
+        """Hear one of the answers."""
+        self.answers[place] = answer
+        self._missing -= 1
+        if not self._missing:
+            self.finished.set()

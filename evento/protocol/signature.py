@@ -13,7 +13,6 @@ AGE_S_MAX = 300  # how far the time of signing may be from the verifier's clock,
 DIGEST_HEADER = "Content-Digest"
 INPUT_HEADER = "Signature-Input"
 SIGNATURE_HEADER = "Signature"
-PUBLIC_KEY_BYTES = 32
 _KEY_PREFIX = "ed25519:"
 _PARAMETERS = r'\("@method" "@path" "content-digest"\);created=([0-9]{1,12});keyid="([A-Za-z0-9_-]{1,64})";alg="ed25519"'
 _INPUT = re.compile(f"evento=({_PARAMETERS})")

@@ -14,7 +14,6 @@ from evento.journal.kafka.clients import (
     Cluster,
     Times,
     admin_properties,
-    intake_producer_properties,
     lane_producer_properties,
     member_properties,
     reader_properties,
@@ -26,7 +25,6 @@ CLUSTER = Cluster(address=parse_address("kafka://127.0.0.1:1"), security=Propert
 ALL: list[tuple[Callable[[Properties], object], Properties]] = [
     (AdminClient, admin_properties(CLUSTER)),
     (Producer, lane_producer_properties(CLUSTER, "evento.7", message_bytes_max=1 << 20)),
-    (Producer, intake_producer_properties(CLUSTER, message_bytes_max=1 << 20)),
     (Consumer, member_properties(CLUSTER, "evento", instance="pod-1")),
     (Consumer, reader_properties(CLUSTER, "evento")),
 ]

@@ -6,6 +6,8 @@ past the end without noticing: whoever reads a whole record compares the last pl
 
 from functools import lru_cache
 
+from evento.schema.binary import encode_long
+
 NULL = b"\x00"  # the first branch of a union, and false, and the end of an array
 SOME = b"\x02"  # the second branch of a union
 TRUE = b"\x01"
@@ -13,30 +15,19 @@ _SMALL = 8192  # numbers below need two bytes at most, and are looked up
 _LONG_BYTES_MAX = 10
 _LONG_BITS = 64
 
-
-def _encode_long(number: int) -> bytes:
-    rest = (number << 1) ^ (number >> (_LONG_BITS - 1))
-    out = bytearray()
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_LONGS = tuple(_encode_long(number) for number in range(_SMALL))
+_LONGS = tuple(encode_long(number) for number in range(_SMALL))
 
 
 def long(number: int) -> bytes:
     """Return a long."""
-    return _LONGS[number] if 0 <= number < _SMALL else _encode_long(number)
+    return _LONGS[number] if 0 <= number < _SMALL else encode_long(number)
 
 
 def time(time_us: int) -> bytes:
     """Return the long that a time is: of our centuries, its 56 bits are spread over 8 bytes, 7 each, in three steps."""
     bits = time_us << 1
     if not 1 << 49 <= bits < 1 << 56:
-        return _encode_long(time_us)
+        return encode_long(time_us)
     bits = (bits & 0x0FFFFFFF) | (bits & 0xFFFFFFF0000000) << 4
     bits = (bits & 0x3FFF00003FFF) | (bits & 0xFFFC0000FFFC000) << 2
     bits = (bits & 0x7F007F007F007F) | (bits & 0x3F803F803F803F80) << 1
@@ -46,7 +37,7 @@ def time(time_us: int) -> bytes:
 def data(content: bytes) -> bytes:
     """Return bytes."""
     size = len(content)
-    return (_LONGS[size] if size < _SMALL else _encode_long(size)) + content
+    return (_LONGS[size] if size < _SMALL else encode_long(size)) + content
 
 
 def text(content: str) -> bytes:

@@ -101,24 +101,6 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
     )
 
 
-def intake_producer_properties(cluster: Cluster, *, message_bytes_max: int) -> Properties:
-    """Return what the producer is told that hands Commands to their partition: no transactions, but never twice and in order."""
-    return _base(
-        cluster,
-        {
-            "enable.idempotence": True,
-            "acks": "all",
-            "message.timeout.ms": cluster.times.request_ms,  # whoever sent the Command over HTTP is waiting
-            "request.timeout.ms": cluster.times.request_ms,
-            "linger.ms": 2,
-            "compression.type": "lz4",
-            "message.max.bytes": message_bytes_max,
-            "queue.buffering.max.messages": 20_000,
-            "queue.buffering.max.kbytes": 65_536,
-        },
-    )
-
-
 def member_properties(cluster: Cluster, group: str, *, instance: str = "") -> Properties:
     """Return what a member of the group is told, which is given partitions to own.
 

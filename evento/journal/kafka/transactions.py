@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from evento.errors import JournalError, JournalFenced, JournalRefused, JournalRewind
+from evento.errors import JournalRefused, JournalRewind
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
@@ -193,8 +193,3 @@ class Transactions:
     def _hear(self, error: KafkaError) -> None:
         if self._committing and error.name() in _DOUBTFUL:
             self._doubtful = True
-
-
-def ends_process(error: JournalError) -> bool:
-    """Return whether an error is none that owning the partition anew would mend."""
-    return not isinstance(error, JournalRewind | JournalFenced)
