@@ -31,6 +31,7 @@ from evento.model.transition import Conflict, Run, Transition
 from evento.registry.catalog import Catalog
 
 _US = 1_000_000
+_SMALL_BATCH = 32  # Commands; to make smaller ones of them costs more than it gains
 _POLL_S = 0.005  # how often a drain or a discard looks whether what it waits for is over
 _DISCARD_WAIT_S = 5.0
 _RESUME_RETRY_S = 60.0
@@ -126,7 +127,8 @@ class Worker:
             while self._executing[lane] < batches and self._committing < limits.commits:
                 if self._under_way[lane] and 2 * self._queues.count(lane) < self._last_size[lane]:
                     break  # a small batch beside a large one is dear; when that one is through, more will have come
-                commands = limits.batch_commands
+                # A share of what is under way: if all went together, each stage would wait for the one before it.
+                commands = min(limits.batch_commands, max(_SMALL_BATCH, ceil(len(self.unfinished) / limits.batches)))
                 if batches > limits.batches:  # a function with many replicas: a share for each call that it can take
                     commands = min(commands, ceil(self._queues.count(lane) / (batches - self._executing[lane])))
                 batch = self._queues.take(lane, commands=commands, of_one=limits.run_commands)

@@ -1,5 +1,6 @@
 """Connections as reliability §5 wants them: the SQLite build, the settings, the migrations, the queries. Knows no journal."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -21,7 +22,7 @@ CHECKPOINT_PAGES = 2000  # of the WAL; 8 MiB
 QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024  # a bigger file is checked by `evento verify` only
 SqlValue = int | float | str | bytes | None
 Connection = apsw.Connection
-CHUNK_ROWS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # after each statement the writer waits for the interpreter's lock
+CHUNK_ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640)
 CACHED_SQL_BYTES_MAX = 16384  # a longer statement would be prepared anew each time
 
 
@@ -120,23 +121,28 @@ def one(connection: apsw.Connection, sql: str, values: Sequence[SqlValue] = ()) 
 
 
 class ChunkedInsert:
-    """An INSERT of many rows by few statements: the interpreter's lock changes hands once per statement, not once per row."""
+    """An INSERT of many rows by one statement: after each statement the writer's thread waits for the interpreter's lock.
+
+    What a statement has room for beyond the rows that are there is filled with NULLs, which are left out.
+    """
 
     def __init__(self, sql: str) -> None:
         head, _, rest = sql.partition("VALUES")
         row, _, suffix = rest.partition(")")
         self._width = row.count("?")
         row = row.replace(" ", "") + ")"
-        self._statements = [(rows, f"{head}VALUES{','.join([row] * rows)}{suffix}") for rows in CHUNK_ROWS]
+        self._statements = [
+            (rows * self._width, f"{head}SELECT * FROM (VALUES{','.join([row] * rows)}) WHERE column1 IS NOT NULL{suffix}")
+            for rows in CHUNK_ROWS
+        ]
+        self.values_max = CHUNK_ROWS[-1] * self._width
 
     def __call__(self, connection: apsw.Connection, values: Sequence[SqlValue]) -> None:
-        """Insert rows, given as one flat sequence."""
-        done = 0
-        for rows, sql in self._statements:
-            size = rows * self._width
-            while len(values) - done >= size:
-                connection.execute(sql, values[done : done + size])
-                done += size
+        """Insert rows, given as one flat sequence; the first value of a row is not NULL. Up to `values_max` are one statement."""
+        for start in range(0, len(values), self.values_max):
+            part = values[start : start + self.values_max]
+            size, sql = self._statements[bisect_left(self._statements, (len(part), ""))]
+            connection.execute(sql, (*part, *(None,) * (size - len(part))))
 
 
 def _prepare(connection: apsw.Connection, path: Path, tuning: Tuning) -> None:

@@ -55,6 +55,10 @@ class Group:
         """Return whether there is nothing to write."""
         return not (self.rows or self._direct or self._pending)
 
+    def has_only_rows(self) -> bool:
+        """Return whether rows of the log are all there is to write."""
+        return not (self._direct or self._pending) and bool(self.rows)
+
     def version(self, key: EntityKey) -> int:
         """Return at which version an instance is that is named by a transition."""
         head = self._heads.get(key)

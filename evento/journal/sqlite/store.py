@@ -52,7 +52,10 @@ class Store:
         Raises apsw.Error: then use it no more.
         """
         group, results = self.plan(transitions)
-        if not group.is_empty():
+        if group.has_only_rows() and len(group.rows) <= self._insert_runs.values_max:
+            self._insert_runs(self._connection, group.rows)  # a commit by itself: the lock changes hands once
+            self._publish(group)
+        elif not group.is_empty():
             with self.write(group):
                 pass
         return results
@@ -71,9 +74,7 @@ class Store:
         self._write_pending(group.pending())
         yield self._connection
         self._connection.execute("COMMIT")
-        self._ends = group.ends
-        self.filter.add(group.publish(self.tail.current))
-        self.tail.publish(self._ends.position)
+        self._publish(group)
 
     def append_catalog(self, version: int, content: bytes) -> bool:
         """Make one catalog version durable, if it is the next one."""
@@ -121,6 +122,11 @@ class Store:
                 hashes.clear()
         known.add(hashes)
         return known
+
+    def _publish(self, group: Group) -> None:
+        self._ends = group.ends
+        self.filter.add(group.publish(self.tail.current))
+        self.tail.publish(self._ends.position)
 
     def _heads(self, transitions: Sequence[Transition]) -> dict[EntityKey, Head]:
         """Return where the instances stand that transitions name; those not in memory are read from disk, all at once."""
