@@ -228,7 +228,7 @@ class KafkaJournal:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
             return None
         owning.push_async_callback(holding.release, owner)
-        intake = Intake(number, self._node, holding.store.inputs)
+        intake = Intake(number, self._node, holding.store.inputs, owner.begin)
         owning.push_async_callback(intake.stop)
         partition = KafkaPartition(holding, lease, owner, intake)
         owning.callback(setattr, partition, "given_up", True)
