@@ -228,6 +228,51 @@ async def test_an_operator_retries_and_discards_at_any_node(cluster: Cluster) ->
             assert (await cluster.post(member, f"{command}x/discard"))[0] == 404
 
 
+async def test_what_stands_behind_a_refused_command_in_its_stream_is_refused_until_that_comes_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "GRACE_S", 0.1)
+    first, second = cluster.members
+    assert second.node is not None
+    name, other = owned_by(cluster, second)[0], owned_by(cluster, first)[0]
+    number = second.node.journal.partition_of(EntityKey("tests", "Counter", name))
+    sent: asyncio.Queue[dict[str, object] | None] = asyncio.Queue()
+    answered: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+
+    async def lines() -> AsyncIterator[bytes]:
+        while (each := await sent.get()) is not None:
+            yield json.dumps(each).encode() + b"\n"
+
+    async def converse() -> None:
+        headers = {"prefer": "wait=1", "content-type": "application/x-ndjson"}
+        async with cluster.session.post(f"{first.url}/v1/commands", data=lines(), headers=headers) as response:
+            async for told in response.content:
+                answered.put_nowait(json.loads(told))
+
+    async def put(instance: str, command_id: str) -> dict[str, object]:
+        sent.put_nowait(line(instance, 1, command_id))
+        async with asyncio.timeout(10):
+            return await answered.get()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(converse())
+        assert (await put(name, "one"))["outcome"] == "succeeded"
+        cluster.shared.assign("nobody", number)
+        await until(lambda: number not in cluster.shared.owners)
+        refused = await put(name, "two")
+        assert refused["code"] in ("not-ready", "unreachable")
+        cluster.shared.assign(second.url, number)
+        await cluster.owned({number: second})
+        behind = await put(name, "three")
+        assert (behind["status"], behind["code"], behind["predecessor"]) == (503, "predecessor-refused", "two")
+        assert (await put(other, "other"))["outcome"] == "succeeded", "other instances go on"
+        for command_id in ("two", "three", "four"):
+            assert (await put(name, command_id))["outcome"] == "succeeded"
+        sent.put_nowait(None)
+    _, history = await cluster.get(first, f"/v1/tests/Counter/{name}/events")
+    assert [event["command_id"] for event in history["events"]] == ["one", "two", "three", "four"]
+
+
 def declared(kind: str, name: str, spec: dict[str, object]) -> dict[str, object]:
     """Return a manifest."""
     return {"apiVersion": "evento.dev/v1", "kind": kind, "metadata": {"name": name, "namespace": "tests"}, "spec": spec}
