@@ -257,6 +257,17 @@ def write(patient: Ward, topic: str, partition: int, record: tuple[Any, Any, Any
     assert producer.flush(ANSWER_S) == 0
 
 
+async def test_a_node_that_ends_at_what_contradicts_itself_says_how_it_goes_on(kafka: Kafka, tmp_path: Path) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.send(bank.opening(ACCOUNTS))
+        await asyncio.to_thread(forged_event, patient, ACCOUNTS[0])
+        patient.node.stop()
+        patient.node.spawn()
+        await until(lambda: not patient.node.running, "the node ends")
+        assert "has no outcome: a commit was torn" in patient.node.log()
+        assert "hint: put right what is named" in patient.node.log()
+
+
 async def test_records_that_somebody_else_put_among_the_platforms_own_are_found_by_verify(kafka: Kafka, tmp_path: Path) -> None:
     """One in each partition. And they are found by the checker of these tests, which would show nothing if it did not."""
     homes = {home(account): account for account in ACCOUNTS}

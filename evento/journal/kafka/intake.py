@@ -138,7 +138,7 @@ class Intake:
                 raise JournalCorrupt(
                     f"{topic}[{self._number}] has offsets {beginnings[topic]} to {ends[topic]}, and it is done with up to {done}: "
                     "records that nobody has read were deleted, or the topic was made anew. Nothing is taken from this partition's "
-                    "topics of Commands until it is put right",
+                    "topics of Commands until the topic is made anew, with what is still to be carried out",
                     topic=topic,
                     partition=self._number,
                 )
