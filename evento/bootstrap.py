@@ -117,6 +117,7 @@ class Node:
             name=_name(settings),
             address=settings.address,
             restores=lambda: metered.restores,
+            behind=self._behind_of,
         )
         self.catalog = self.registry.catalog  # in force
         self.gateway: Gateway | None = None
@@ -132,6 +133,7 @@ class Node:
         self.commands = tracing.commands(self.gateway or engine)
         self._looked = 0  # how often it was looked whether there is a newer catalog
         self._behind = ""  # why a newer one is not in force
+        self._newest = 0  # the newest that was seen
         self._deploying = asyncio.Lock()
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -188,6 +190,7 @@ class Node:
                 return
             try:
                 catalog = await self.registry.load()
+                self._newest = catalog.version
                 if catalog.version > self.catalog.version:
                     await self.journal.provide(places_of(catalog))
                     await self._activate(catalog)
@@ -198,6 +201,12 @@ class Node:
                     logger.error("the newest catalog is not in force: %s", error.message)
                 self._behind = error.message
             self._looked += 1
+
+    def _behind_of(self) -> str:
+        """Return what of the newest catalog is not in force here, and why; "" if it is."""
+        if not self._behind or self._newest <= self.catalog.version:
+            return ""
+        return f"catalog version {self._newest} cannot be put in force here, and version {self.catalog.version} is: {self._behind}"
 
     async def deploy(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
         """See `evento.api.platform.Deploy`."""

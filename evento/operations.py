@@ -24,8 +24,10 @@ class Operations:
         name: str,
         address: str,
         restores: Callable[[], Mapping[int, tuple[int, int]]],
+        behind: Callable[[], str],
     ) -> None:
-        """`restores` tells how far the partitions are that are being restored: records read, of how many at most."""
+        """`restores` tells how far the partitions are that are being restored: records read, of how many at most; `behind`, why
+        this node has not the newest catalog in force, "" if it has."""
         self._journal = journal
         self._engine = engine
         self._fleet = fleet
@@ -33,6 +35,7 @@ class Operations:
         self._name = name
         self._address = address
         self._restores = restores
+        self._behind = behind
 
     def status(self) -> Status:
         """See `evento.engine.base.Operations.status`."""
@@ -44,6 +47,8 @@ class Operations:
         ready = self._engine.open
         if not ready:
             reason = self._unready()
+        elif behind := self._behind():
+            ready, reason = False, behind
         pending, parked = self._engine.count_pending()
         return Status(
             ready=ready,

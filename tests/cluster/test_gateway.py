@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from evento.cluster import gateway
+from evento.errors import FunctionUnavailable
 from evento.model.keys import EntityKey
 from evento.registry.reading import read_deployment
 from tests.cluster.members import SOURCE, Cluster, Member, cluster_of, until
@@ -310,6 +311,39 @@ async def test_a_node_learns_by_itself_what_another_deployed(
     await second.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
     assert second.catalog.version == before + 1
     await until(lambda: first.catalog.version > before)
+
+
+async def test_a_node_that_stays_with_an_older_catalog_is_not_ready_and_says_why(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = cluster.members
+    assert first.node is not None and second.node is not None
+    follow = first.node.fleet.follow
+
+    async def cannot(*_: object) -> None:
+        raise FunctionUnavailable("there is no container engine here")
+
+    monkeypatch.setattr(first.node.fleet, "follow", cannot)
+    changed = tmp_path / SOURCE.name
+    changed.write_text(SOURCE.read_text().replace("last: int = 0", "last: int = 0\n    more: int = 0"))
+    await second.node.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
+    newest = second.node.catalog.version
+    await until(lambda: all(member.node is not None and member.node.engine.open for member in cluster.members))
+    async with cluster.session.get(f"{first.url}/readyz") as response:
+        assert response.status == 503
+        assert await response.text() == (
+            f"catalog version {newest} cannot be put in force here, and version {newest - 1} is: "
+            "there is no container engine here\n"
+        )
+    _, health = await cluster.get(first, "/healthz")
+    assert (health["ready"], health["catalog_version"]) == (False, newest - 1)
+    for name in NAMES:  # what its partitions are sent goes on
+        assert (await cluster.count(second, name, 1))[0] == 200
+    async with cluster.session.get(f"{second.url}/readyz") as response:
+        assert response.status == 200
+    monkeypatch.setattr(first.node.fleet, "follow", follow)
+    await until(lambda: first.node is not None and first.node.operations.status().ready)
+    assert first.node.catalog.version == newest
 
 
 async def test_what_is_written_with_a_schema_that_a_node_has_not_heard_of_is_told_by_it(
