@@ -117,7 +117,7 @@ class Node:
             name=_name(settings),
             address=settings.address,
             restores=lambda: metered.restores,
-            behind=self._behind_of,
+            newest=lambda: (self._newest, self._behind),
         )
         self.catalog = self.registry.catalog  # in force
         self.gateway: Gateway | None = None
@@ -201,12 +201,6 @@ class Node:
                     logger.error("the newest catalog is not in force: %s", error.message)
                 self._behind = error.message
             self._looked += 1
-
-    def _behind_of(self) -> str:
-        """Return what of the newest catalog is not in force here, and why; "" if it is."""
-        if not self._behind or self._newest <= self.catalog.version:
-            return ""
-        return f"catalog version {self._newest} cannot be put in force here, and version {self.catalog.version} is: {self._behind}"
 
     async def deploy(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
         """See `evento.api.platform.Deploy`."""

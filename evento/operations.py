@@ -24,10 +24,10 @@ class Operations:
         name: str,
         address: str,
         restores: Callable[[], Mapping[int, tuple[int, int]]],
-        behind: Callable[[], str],
+        newest: Callable[[], tuple[int, str]],
     ) -> None:
-        """`restores` tells how far the partitions are that are being restored: records read, of how many at most; `behind`, why
-        this node has not the newest catalog in force, "" if it has."""
+        """`restores` tells how far the partitions are that are being restored: records read, of how many at most; `newest`, which
+        catalog version is the newest that was seen, and why it is not in force here, if so."""
         self._journal = journal
         self._engine = engine
         self._fleet = fleet
@@ -35,7 +35,7 @@ class Operations:
         self._name = name
         self._address = address
         self._restores = restores
-        self._behind = behind
+        self._newest = newest
 
     def status(self) -> Status:
         """See `evento.engine.base.Operations.status`."""
@@ -47,8 +47,9 @@ class Operations:
         ready = self._engine.open
         if not ready:
             reason = self._unready()
-        elif behind := self._behind():
-            ready, reason = False, behind
+        elif (newest := self._newest())[0] > version and newest[1]:
+            ready = False
+            reason = f"catalog version {newest[0]} cannot be put in force here, and version {version} is: {newest[1]}"
         pending, parked = self._engine.count_pending()
         return Status(
             ready=ready,
