@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_bytes
 
 import msgspec
 
@@ -382,7 +383,7 @@ def credentials_of(settings: Settings) -> Credentials:
         )
     if not settings.cluster_secret:
         logger.warning("cluster_secret is not set: only nodes on this machine can be in one cluster with this one")
-    return Credentials(settings.cluster_secret, address, SystemClock())
+    return Credentials(settings.cluster_secret, address, SystemClock(), token_bytes)
 
 
 def _url_runtime(settings: Settings, clock: Clock) -> UrlRuntime:

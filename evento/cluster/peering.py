@@ -1,10 +1,9 @@
 """What a node lets other nodes do, and how it knows that they are nodes. Knows requests' parts, not how they travel."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
-from secrets import token_bytes
 
 from evento.clock import Clock
 from evento.cluster.performing import perform
@@ -26,15 +25,16 @@ _PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 class Credentials:
     """How requests between nodes are signed. Without a secret only nodes on the same machine are believed."""
 
-    def __init__(self, secret: str, address: str, clock: Clock) -> None:
-        """`address` is this node's, as the others know it."""
+    def __init__(self, secret: str, address: str, clock: Clock, chance: Callable[[int], bytes]) -> None:
+        """`address` is this node's, as the others know it; `chance` gives so many bytes that nobody can foresee."""
         self._secret = secret
         self.address = address
         self._clock = clock
+        self._chance = chance
 
     def sign(self, address: str, path: str, body: bytes | None) -> tuple[Mapping[str, str], Seals]:
         """Return the headers for a request to another node, and the seals of what lasts; `body` is None if it has no end."""
-        now_us, nonce = self._clock.now_us(), token_bytes(NONCE_BYTES)
+        now_us, nonce = self._clock.now_us(), self._chance(NONCE_BYTES)
         signature = sign(self._secret, address=address, path=path, body=body, now_us=now_us, nonce=nonce)
         return {SIGNATURE_HEADER: signature}, Seals.of(self._secret, signature)
 

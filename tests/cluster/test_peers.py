@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_bytes
 
 import aiohttp
 import msgspec
@@ -71,7 +72,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 # ------------------------------------------------------------------ who is believed
 def test_a_signed_request_is_believed_by_the_node_that_it_is_for() -> None:
     clock = Clock()
-    here, there = Credentials(SECRET, HERE, clock), Credentials(SECRET, "http://10.0.0.2:7070", clock)
+    here, there = Credentials(SECRET, HERE, clock, token_bytes), Credentials(SECRET, "http://10.0.0.2:7070", clock, token_bytes)
     for body in (None, b"", b"a question"):
         headers, _ = there.sign(HERE, "/peer/asks", body)
         here.check(headers, "/peer/asks", "10.0.0.2", body)
@@ -80,7 +81,7 @@ def test_a_signed_request_is_believed_by_the_node_that_it_is_for() -> None:
 @pytest.mark.parametrize("late_s", [SKEW_MAX_S + 1, -SKEW_MAX_S - 1])
 def test_a_signature_is_good_for_a_short_while(late_s: int) -> None:
     clock = Clock()
-    here = Credentials(SECRET, HERE, clock)
+    here = Credentials(SECRET, HERE, clock, token_bytes)
     headers, _ = here.sign(HERE, "/peer/asks", None)
     clock.now_s += late_s
     with pytest.raises(InvalidRequest, match="clocks"):
@@ -100,9 +101,9 @@ def test_a_signature_is_good_for_a_short_while(late_s: int) -> None:
 def test_a_signature_of_another_secret_for_another_node_path_or_body_is_not_believed(
     secret: str, address: str, path: str, body: bytes | None
 ) -> None:
-    headers, _ = Credentials(secret, "http://10.0.0.2:7070", Clock()).sign(address, path, body)
+    headers, _ = Credentials(secret, "http://10.0.0.2:7070", Clock(), token_bytes).sign(address, path, body)
     with pytest.raises(InvalidRequest, match="not signed") as refused:
-        Credentials(SECRET, HERE, Clock()).check(headers, "/peer/asks", "127.0.0.1", b"a question")
+        Credentials(SECRET, HERE, Clock(), token_bytes).check(headers, "/peer/asks", "127.0.0.1", b"a question")
     assert SECRET not in str(refused.value)
 
 
@@ -111,7 +112,7 @@ def test_a_signature_of_another_secret_for_another_node_path_or_body_is_not_beli
 )
 def test_nonsense_is_no_signature(given: str) -> None:
     with pytest.raises(InvalidRequest):
-        Credentials(SECRET, HERE, Clock()).check({"evento-peer": given}, "/peer/asks", "127.0.0.1", None)
+        Credentials(SECRET, HERE, Clock(), token_bytes).check({"evento-peer": given}, "/peer/asks", "127.0.0.1", None)
 
 
 FRAMES = [encode_frame(Answers(number)) for number in range(4)]
@@ -126,11 +127,11 @@ def cut(seal: Seal, stream: bytes) -> list[int]:
 
 
 def test_frames_are_believed_in_their_place_of_their_request_and_direction_alone() -> None:
-    headers, seals = Credentials(SECRET, "http://10.0.0.2:7070", Clock()).sign(HERE, STREAMS_PATH, None)
+    headers, seals = Credentials(SECRET, "http://10.0.0.2:7070", Clock(), token_bytes).sign(HERE, STREAMS_PATH, None)
     first, second, third, fourth = tagged(seals, FRAMES)
 
     def there() -> Seals:
-        return Credentials(SECRET, HERE, Clock()).check(headers, STREAMS_PATH, "10.0.0.2", None)
+        return Credentials(SECRET, HERE, Clock(), token_bytes).check(headers, STREAMS_PATH, "10.0.0.2", None)
 
     assert cut(there().said, first + second + third + fourth) == [0, 1, 2, 3]
     wrong = {
@@ -145,14 +146,14 @@ def test_frames_are_believed_in_their_place_of_their_request_and_direction_alone
             cut(there().said, stream)
     with pytest.raises(InvalidRequest, match="not signed"):
         cut(there().answered, first)
-    other, _ = Credentials(SECRET, "http://10.0.0.2:7070", Clock()).sign(HERE, STREAMS_PATH, None)
+    other, _ = Credentials(SECRET, "http://10.0.0.2:7070", Clock(), token_bytes).sign(HERE, STREAMS_PATH, None)
     assert other != headers, "of the same second; what was said in one must not be believed in the other"
     with pytest.raises(InvalidRequest, match="not signed"):
-        cut(Credentials(SECRET, HERE, Clock()).check(other, STREAMS_PATH, "10.0.0.2", None).said, first)
+        cut(Credentials(SECRET, HERE, Clock(), token_bytes).check(other, STREAMS_PATH, "10.0.0.2", None).said, first)
 
 
 def test_without_a_secret_only_this_machine_is_believed() -> None:
-    here = Credentials("", HERE, Clock())
+    here = Credentials("", HERE, Clock(), token_bytes)
     for host in ("127.0.0.1", "127.9.9.9", "::1"):
         here.check({}, "/peer/asks", host, None)
     for host in ("10.0.0.2", "::ffff:10.0.0.2", "2001:db8::1", "", "localhost"):
@@ -189,7 +190,7 @@ def signed(member: Member, path: str, body: bytes = HELLO) -> dict[str, str]:
 def sealing(member: Member, path: str, body: bytes) -> tuple[dict[str, str], Seals]:
     assert member.node is not None
     whole = body if path == ASKS_PATH else None
-    headers, seals = Credentials(SECRET, "http://127.0.0.1:1", member.node.clock).sign(member.url, path, whole)
+    headers, seals = Credentials(SECRET, "http://127.0.0.1:1", member.node.clock, token_bytes).sign(member.url, path, whole)
     return {**headers, "content-type": MEDIA_TYPE}, seals
 
 
@@ -246,7 +247,7 @@ async def test_an_answer_that_no_node_gave_is_not_believed() -> None:
 
     server = TestServer(web.Application())
     server.app.router.add_post("/{path:.*}", lie)
-    async with server, open_links(Credentials(SECRET, HERE, Clock()).sign) as make_link:
+    async with server, open_links(Credentials(SECRET, HERE, Clock(), token_bytes).sign) as make_link:
         link = make_link(f"http://127.0.0.1:{server.port}")
         with pytest.raises(InvalidRequest, match="not signed"):
             await link.ask(AskState(EntityKey("tests", "Counter", "c1")))
