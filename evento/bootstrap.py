@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_bytes
 
 import msgspec
 
@@ -117,6 +118,7 @@ class Node:
             name=_name(settings),
             address=settings.address,
             restores=lambda: metered.restores,
+            newest=lambda: (self._newest, self._behind),
         )
         self.catalog = self.registry.catalog  # in force
         self.gateway: Gateway | None = None
@@ -132,6 +134,7 @@ class Node:
         self.commands = tracing.commands(self.gateway or engine)
         self._looked = 0  # how often it was looked whether there is a newer catalog
         self._behind = ""  # why a newer one is not in force
+        self._newest = 0  # the newest that was seen
         self._deploying = asyncio.Lock()
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -188,6 +191,7 @@ class Node:
                 return
             try:
                 catalog = await self.registry.load()
+                self._newest = catalog.version
                 if catalog.version > self.catalog.version:
                     await self.journal.provide(places_of(catalog))
                     await self._activate(catalog)
@@ -379,7 +383,7 @@ def credentials_of(settings: Settings) -> Credentials:
         )
     if not settings.cluster_secret:
         logger.warning("cluster_secret is not set: only nodes on this machine can be in one cluster with this one")
-    return Credentials(settings.cluster_secret, address, SystemClock())
+    return Credentials(settings.cluster_secret, address, SystemClock(), token_bytes)
 
 
 def _url_runtime(settings: Settings, clock: Clock) -> UrlRuntime:

@@ -166,6 +166,14 @@ class Unreachable(CommandError):
     remedy = Remedy.LATER
 
 
+class PredecessorRefused(CommandError):
+    """A Command before it in this stream, of the same instance, was refused for now. Send both again, in order."""
+
+    code = "predecessor-refused"
+    status = 503
+    remedy = Remedy.LATER
+
+
 class DeploymentRefused(CommandError):
     """The deployment has errors; nothing was changed. `problems` lists them all."""
 

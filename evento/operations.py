@@ -24,8 +24,10 @@ class Operations:
         name: str,
         address: str,
         restores: Callable[[], Mapping[int, tuple[int, int]]],
+        newest: Callable[[], tuple[int, str]],
     ) -> None:
-        """`restores` tells how far the partitions are that are being restored: records read, of how many at most."""
+        """`restores` tells how far the partitions are that are being restored: records read, of how many at most; `newest`, which
+        catalog version is the newest that was seen, and why it is not in force here, if so."""
         self._journal = journal
         self._engine = engine
         self._fleet = fleet
@@ -33,6 +35,7 @@ class Operations:
         self._name = name
         self._address = address
         self._restores = restores
+        self._newest = newest
 
     def status(self) -> Status:
         """See `evento.engine.base.Operations.status`."""
@@ -44,6 +47,9 @@ class Operations:
         ready = self._engine.open
         if not ready:
             reason = self._unready()
+        elif (newest := self._newest())[0] > version and newest[1]:
+            ready = False
+            reason = f"catalog version {newest[0]} cannot be put in force here, and version {version} is: {newest[1]}"
         pending, parked = self._engine.count_pending()
         return Status(
             ready=ready,

@@ -10,7 +10,8 @@ from contextlib import suppress
 from evento.api.body import Message, Receive, Scope, Send, read_body, respond
 from evento.cluster.peering import LINGER_S, Peering
 from evento.cluster.reception import Reception
-from evento.cluster.wire import ASK_BYTES_MAX, ASKS_PATH, MEDIA_TYPE, PATHS, SENT_FRAME_BYTES_MAX, STREAMS_PATH, Frames
+from evento.cluster.signature import Seal, Seals
+from evento.cluster.wire import ASK_BYTES_MAX, ASKS_PATH, MEDIA_TYPE, PATHS, SENT_FRAME_BYTES_MAX, STREAMS_PATH, Frames, sealed
 from evento.errors import InvalidRequest, MethodNotAllowed, NotReady
 
 logger = logging.getLogger(__name__)
@@ -33,21 +34,25 @@ class Peers:
         path, headers = scope["path"], {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["method"] != "POST":
             raise MethodNotAllowed("nodes send POST", allow=["POST"])
-        self._peering.admit(headers, path, (scope.get("client") or ("", 0))[0])
+        host = (scope.get("client") or ("", 0))[0]
         if path == ASKS_PATH:
-            await respond(send, 200, [_TYPE], await self._peering.answer(await read_body(receive, None, ASK_BYTES_MAX)))
+            asked = await read_body(receive, None, ASK_BYTES_MAX)
+            seals = self._peering.admit(headers, path, host, asked)
+            reply = await self._peering.answer(asked)
+            await respond(send, 200, [_TYPE], reply + seals.answered.tag(reply))
             return
+        seals = self._peering.admit(headers, path, host, None)
         with self._peering.receive(patient=path == STREAMS_PATH) as reception:
-            await self._carry(reception, receive, send)
+            await self._carry(reception, seals, receive, send)
 
-    async def _carry(self, reception: Reception, receive: Receive, send: Send) -> None:
+    async def _carry(self, reception: Reception, seals: Seals, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [_TYPE]})
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(_read(reception, receive))
+                reading = tasks.create_task(_read(reception, seals.said, receive))
                 stopping = tasks.create_task(self._stop(reception, reading))
                 async for part in reception.answers():
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await send({"type": "http.response.body", "body": sealed(part, seals.answered), "more_body": True})
                 stopping.cancel()
         except* (_Ended, NotReady):
             pass
@@ -70,8 +75,8 @@ class _Ended(Exception):
     """Nobody listens any more, or nobody should speak."""
 
 
-async def _read(reception: Reception, receive: Receive) -> None:
-    frames = Frames(SENT_FRAME_BYTES_MAX)
+async def _read(reception: Reception, seal: Seal, receive: Receive) -> None:
+    frames = Frames(SENT_FRAME_BYTES_MAX, seal)
     message: Message = {"more_body": True}
     while message.get("more_body", False):
         message = await receive()

@@ -15,6 +15,7 @@ from evento.api.lines import CHUNK_LINES_MAX, LineParser, LineSplitter
 from evento.api.outcomes import Views, encode_lines, refusal
 from evento.api.platform import Platform
 from evento.api.problems import problem
+from evento.engine.stream_order import StreamOrder
 from evento.errors import EventoError, UnsupportedEncoding
 from evento.model.command import Command, Outcome
 
@@ -47,8 +48,9 @@ class Stream:
         chunks: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(CHUNKS_UNDER_WAY_MAX - 2)
         async with asyncio.TaskGroup() as group:
             group.create_task(_write(chunks, send))
+            order = StreamOrder()
             async for parsed in self._read(receive):
-                await chunks.put(_start(group, self._run(parsed, wait_s)))
+                await chunks.put(_start(group, self._run(parsed, wait_s, order)))
             await chunks.put(None)
         await send({"type": "http.response.body", "body": b""})
 
@@ -61,14 +63,17 @@ class Stream:
         for block in splitter.end():
             yield parser.parse(block, self._platform.clock.now_us())
 
-    async def _run(self, parsed: Parsed, wait_s: float) -> bytes:
+    async def _run(self, parsed: Parsed, wait_s: float, order: StreamOrder) -> bytes:
         commands = [item for item in parsed if isinstance(item, Command)]
         try:
             answers: Sequence[Outcome | EventoError] = (
-                await self._platform.commands.send_many(commands, wait_s=wait_s) if commands else ()
+                await self._platform.commands.send_many(commands, wait_s=wait_s, order=order) if commands else ()
             )
         except EventoError as error:
             answers = [error] * len(commands)
+            number = order.next_chunk()
+            for place, command in enumerate(commands):
+                order.refuse(command, (number, place), error)
         tell = self._views.answer
         told: list[Any] = [
             tell(answer)[1] if isinstance(answer, Outcome) else refusal(answer, command)

@@ -43,6 +43,7 @@ _HINTS = {
     "build-refused": "what a project must have, and what the engine must: docs/how-to/build-a-function-image.md",
     "transfer-refused": "what an export holds and how it is read: docs/reference/export-format.md",
     "journal-incomplete": "empty the data folder, or choose another with --data, and run evento import again",
+    "journal-corrupt": "put right what is named (a topic, or a file from a backup) and start again: docs/how-to/watch-a-cluster.md",
     "journal-busy": "another Evento uses this data folder; stop it, or choose another with --data",
 }
 

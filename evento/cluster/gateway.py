@@ -18,6 +18,7 @@ from evento.cluster.nodes import Nodes
 from evento.cluster.parcel import Parcel
 from evento.cluster.route import PAUSE_FIRST_S, PAUSE_MAX_S, Route
 from evento.engine.engine import Engine
+from evento.engine.stream_order import Chunk, StreamOrder
 from evento.engine.ticket import Gathered, Waiter
 from evento.errors import EventoError, NotReady, Overloaded, Unreachable
 from evento.journal.base import Journal
@@ -81,13 +82,19 @@ class Gateway:
         """See `evento.engine.base.Commands.submit`."""
         self._send(self._parcel(command, waiter, 0, wait_s))
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+    async def send_many(
+        self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
+    ) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""
-        batch = Gathered(len(commands))
+        order = order or StreamOrder()
+        broken, batch = order.broken, Chunk(commands, order)
         async with self._in_order:
             for place, command in enumerate(commands):
+                if broken and (objection := order.objection(command)) is not None:
+                    batch.tell(place, objection)
+                    continue
                 parcel = self._parcel(command, batch, place, wait_s)
-                parcel.eager, parcel.repeats = True, partial(_repeats, commands)
+                parcel.eager, parcel.order, parcel.repeats = True, order, partial(_repeats, commands)
                 try:
                     await self._send_patiently(parcel)
                 except EventoError as error:
@@ -154,6 +161,8 @@ class Gateway:
                 return
             except Overloaded:
                 await self._wait_room(parcel.route)
+                if (objection := parcel.objection()) is not None:
+                    raise objection from None
 
     async def _wait_room(self, route: Route) -> None:
         worker = self._engine.worker(route.number)
@@ -191,6 +200,9 @@ class Gateway:
         self._recall(route)
         route.pause(now_s)
         for parcel in route.take_held():
+            if (objection := parcel.objection()) is not None:
+                parcel.finish(objection)
+                continue
             try:
                 self._send(parcel)
             except Overloaded:
@@ -234,13 +246,22 @@ class Gateway:
 
 
 def _expire(route: Route, now_s: float) -> None:
-    for parcel in [each for each in route.held if each.until_s + GRACE_S < now_s]:
-        route.held.remove(parcel)
-        parcel.finish(_not_ready(parcel))
-    for parcel in [each for each in route.out.values() if each.until_s + GRACE_S < now_s]:
-        parcel.finish(_not_ready(parcel))
-        if parcel.lane is not None:
-            parcel.lane.give_back(parcel)
+    """Refuse what has waited too long, and what stands behind it in its stream: else that would be carried out before it."""
+    late = [each for each in (*route.held, *route.out.values()) if each.until_s + GRACE_S < now_s]
+    if not late:
+        return
+    for parcel in late:
+        _give_up(parcel, _not_ready(parcel))
+    for parcel in (*route.held, *route.out.values()):
+        if parcel.waiter is not None and (objection := parcel.objection()) is not None:
+            _give_up(parcel, objection)
+    route.held = [parcel for parcel in route.held if parcel.waiter is not None]
+
+
+def _give_up(parcel: Parcel, error: EventoError) -> None:
+    parcel.finish(error)
+    if parcel.lane is not None:
+        parcel.lane.give_back(parcel)
 
 
 def _not_ready(parcel: Parcel) -> EventoError:

@@ -8,7 +8,21 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from evento.cluster.wire import ASKS_PATH, MEDIA_TYPE, REPLY_BYTES_MAX, Ask, Reply, decode_reply, encode_ask
+from evento.cluster.signature import TAG_BYTES, Seal, Seals
+from evento.cluster.wire import (
+    ASKS_PATH,
+    HELLO,
+    MEDIA_TYPE,
+    REPLY_BYTES_MAX,
+    TOLD_FRAME_BYTES_MAX,
+    Ask,
+    Frames,
+    Reply,
+    decode_reply,
+    encode_ask,
+    framed,
+    sealed,
+)
 from evento.errors import TooLarge, Unreachable
 
 CONNECT_S = 2.0
@@ -18,7 +32,7 @@ CONNECTIONS_MAX = 256
 _REFUSAL_BYTES_MAX = 4096
 _ADDRESS_CHARS_MAX = 300
 
-Sign = Callable[[str, str], Mapping[str, str]]  # address and path to headers
+Sign = Callable[[str, str, bytes | None], tuple[Mapping[str, str], Seals]]  # address, path and body to headers and seals
 
 
 def is_address(text: str) -> bool:
@@ -68,13 +82,16 @@ class HttpLink:
     async def converse(self, path: str, said: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Link.converse`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
-        async with self._post(path, said, timeout) as response:
-            yield self._parts(response)
+        headers, seals = self._sign(self.address, path, None)
+        async with self._post(path, headers, _sealed(said, seals.said), timeout) as response:
+            yield _opened(self._parts(response), seals.answered)
 
     async def ask(self, ask: Ask) -> Reply:
         """See `Link.ask`."""
         timeout = aiohttp.ClientTimeout(total=ASK_S, sock_connect=CONNECT_S)
-        async with self._post(ASKS_PATH, encode_ask(ask), timeout) as response:
+        asked = encode_ask(ask)
+        headers, seals = self._sign(self.address, ASKS_PATH, asked)
+        async with self._post(ASKS_PATH, headers, asked, timeout) as response:
             body = bytearray()
             async for part in self._parts(response):
                 body += part
@@ -82,11 +99,15 @@ class HttpLink:
                     raise TooLarge(
                         f"the answer has more than {REPLY_BYTES_MAX} bytes: ask for less, with `limit`", limit=REPLY_BYTES_MAX
                     )
-        return decode_reply(bytes(body))
+        reply = bytes(body[:-TAG_BYTES])
+        seals.answered.check(reply, bytes(body[-TAG_BYTES:]))
+        return decode_reply(reply)
 
     @asynccontextmanager
-    async def _post(self, path: str, data: Any, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"content-type": MEDIA_TYPE, **self._sign(self.address, path)}
+    async def _post(
+        self, path: str, signed: Mapping[str, str], data: Any, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"content-type": MEDIA_TYPE, **signed}
         try:
             async with self._session.post(
                 self.address + path, data=data, headers=headers, timeout=timeout, allow_redirects=False
@@ -106,3 +127,17 @@ class HttpLink:
         if isinstance(error, TimeoutError | asyncio.TimeoutError):
             return Unreachable(f"the node {self.address} does not answer")
         return Unreachable(f"the node {self.address} cannot be reached, or hung up: {error}")
+
+
+async def _sealed(parts: AsyncIterator[bytes], seal: Seal) -> AsyncIterator[bytes]:
+    async for part in parts:
+        yield sealed(part, seal)
+
+
+async def _opened(parts: AsyncIterator[bytes], seal: Seal) -> AsyncIterator[bytes]:
+    """Give the frames that come in, without their tags. Raises InvalidRequest if one is wrong."""
+    yield HELLO
+    frames = Frames(TOLD_FRAME_BYTES_MAX, seal)
+    async for part in parts:
+        for frame in frames.feed(part):
+            yield framed(frame)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from evento.engine.stream_order import StreamOrder
 from evento.engine.ticket import Answer, Waiter
-from evento.errors import NotReady
+from evento.errors import EventoError, NotReady
 from evento.model.command import Command, Outcome
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Parcel(Struct, eq=False):
     number: int
     until_s: float
     eager: bool = False  # content with pending, and patient when there is no room: one of a stream
+    order: StreamOrder | None = None  # that of its stream
     repeats: Callable[[int], bool] | None = None  # tells of a place whether one before it has the same id
     given: bool = False  # some owner may have it
     again: bool = False  # it came back from one that may have it
@@ -43,6 +45,12 @@ class Parcel(Struct, eq=False):
             self.route.hold(self)
         else:
             self.finish(answer)
+
+    def objection(self) -> EventoError | None:
+        """Return why it must not be sent any more, if so: one before it in its stream was refused meanwhile."""
+        if self.order is None or self.command.key not in self.order.broken:
+            return None
+        return self.order.behind(self.command.key)
 
     def finish(self, answer: Answer) -> None:
         """Tell the answer, unless one was told."""

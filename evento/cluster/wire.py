@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from evento import errors
+from evento.cluster.signature import TAG_BYTES, Seal
 from evento.errors import EventoError, InvalidRequest, Unreachable
 from evento.journal.base import InstanceEntry
 from evento.model.command import Command, Outcome, Pending, State, Turn
@@ -19,7 +20,7 @@ from evento.model.limits import COMMAND_BYTES_MAX
 T = TypeVar("T")
 
 MEDIA_TYPE = "application/vnd.evento.peer"
-FORMAT = 1
+FORMAT = 2
 HELLO = bytes((FORMAT,))
 SINGLES_PATH = "/peer/commands"  # each by itself: refused when there is no room
 STREAMS_PATH = "/peer/streams"  # of streams: wait for room where they are
@@ -183,8 +184,17 @@ def error_of(problem: Problem) -> EventoError:
 
 def encode_frame(content: Sequence[Sent] | Answers) -> bytes:
     """Return a frame: the length in four bytes, and the content."""
-    body = _encoder.encode(content)
+    return framed(_encoder.encode(content))
+
+
+def framed(body: bytes) -> bytes:
+    """Return a frame with this content."""
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
+def sealed(part: bytes, seal: Seal) -> bytes:
+    """Return what is said, the format or a whole frame, with the tag of a frame behind it."""
+    return part if part == HELLO else part + seal.tag(part)
 
 
 def decode_sent(frame: bytes) -> list[Sent]:
@@ -240,15 +250,17 @@ def _checked(body: bytes) -> bytes:
 
 
 class Frames:
-    """Cuts what comes in into frames, behind the byte that tells the format."""
+    """Cuts what comes in into frames, behind the byte that tells the format. With a seal each has a tag behind it."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, seal: Seal | None = None) -> None:
         self._bytes_max = bytes_max
+        self._seal = seal
+        self._tag_bytes = 0 if seal is None else TAG_BYTES
         self._rest = bytearray()
         self._begun = False
 
     def feed(self, part: bytes) -> Iterator[bytes]:
-        """Give the frames that `part` completes. Raises InvalidRequest: another format, or larger than allowed."""
+        """Give the frames that `part` completes. Raises InvalidRequest: another format, larger than allowed, or a wrong tag."""
         self._rest += part
         if not self._begun and self._rest:
             _checked(bytes(self._rest[:1]))
@@ -259,8 +271,11 @@ class Frames:
             length = int.from_bytes(self._rest[start:body], "big")
             if length > self._bytes_max:
                 raise InvalidRequest(f"a frame has {length} bytes, more than {self._bytes_max}")
-            if len(self._rest) < body + length:
+            end = body + length
+            if len(self._rest) < end + self._tag_bytes:
                 break
-            yield bytes(self._rest[body : body + length])
-            start = body + length
+            if self._seal is not None:
+                self._seal.check(bytes(self._rest[start:end]), bytes(self._rest[end : end + TAG_BYTES]))
+            yield bytes(self._rest[body:end])
+            start = end + self._tag_bytes
         del self._rest[:start]

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from evento.engine.stream_order import StreamOrder
 from evento.engine.ticket import Waiter
 from evento.errors import EventoError
 from evento.journal.base import InstanceEntry
@@ -71,8 +72,14 @@ class Commands(Protocol):
         """
         ...
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
-        """The same for many at once: an answer per Command, in order. When the inbox is full it waits for room (backpressure)."""
+    async def send_many(
+        self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
+    ) -> Sequence[Outcome | EventoError]:
+        """The same for many at once: an answer per Command, in order. When the inbox is full it waits for room (backpressure).
+
+        `order` is shared by all calls for one stream: what stands behind a Command that is refused for now is not carried out
+        before it. Without it these Commands are a stream of their own.
+        """
         ...
 
     async def pending(self, *, parked: bool | None = None, after: int = 0, limit: int = 100) -> Sequence[Pending]:

@@ -13,7 +13,8 @@ from evento.engine.inbound import Inbound
 from evento.engine.judging import Judging
 from evento.engine.observer import Observer
 from evento.engine.owners import Owners
-from evento.engine.ticket import Answer, Gathered, Ticket, Waiter
+from evento.engine.stream_order import Chunk, StreamOrder
+from evento.engine.ticket import Answer, Ticket, Waiter
 from evento.engine.unfinished import Limits, shared
 from evento.engine.waiting import Patience, Waiting
 from evento.engine.worker import Worker
@@ -216,12 +217,18 @@ class Engine:
         self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=eager), wait_s=wait_s)
         return waiting
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+    async def send_many(
+        self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
+    ) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`."""
-        waiter = Gathered(len(commands))
+        order = order or StreamOrder()
+        broken, waiter = order.broken, Chunk(commands, order)
         accepted: list[tuple[Worker, Ticket]] = []
         async with self._in_order:  # calls that wait for room must not overtake each other
             for place, command in enumerate(commands):
+                if broken and (objection := order.objection(command)) is not None:
+                    waiter.tell(place, objection)
+                    continue
                 try:
                     worker = self._worker(command.key)
                     try:

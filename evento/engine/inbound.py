@@ -69,17 +69,18 @@ class Inbound:
     async def run(self, intake: Intake) -> None:
         """Take inputs in until cancelled. Raises JournalError.
 
-        Returns if some that were never read are gone, or are others now: none is taken any more, and that is told. What comes in
-        another way goes on.
+        If some that were never read are gone, none is taken any more, and that is told. What comes in another way goes on.
         """
         self._intake = intake
-        try:
-            while True:
-                await intake.wait_input_room()
-                for given in await self._inputs.read(READ_INPUTS):
-                    await self._take(given, intake)
-        except JournalCorrupt as error:
-            logger.error("%s", error.message)
+        while True:
+            await intake.wait_input_room()
+            try:
+                inputs = await self._inputs.read(READ_INPUTS)
+            except JournalCorrupt as error:
+                logger.error("%s", error.message)
+                continue
+            for given in inputs:
+                await self._take(given, intake)
 
     async def _take(self, given: Input, intake: Intake) -> None:
         source = Source(self, given)

@@ -73,7 +73,8 @@ class Inputs(Protocol):
     async def read(self, limit: int) -> Sequence[Input]:
         """Return the next records of all sources, `limit` at most, each source in order; waits until there is one.
 
-        Begins behind what the last commit's `Transition.inputs` says is done with. Raises JournalError.
+        Begins behind what the last commit's `Transition.inputs` says is done with. Raises JournalError; JournalCorrupt once, if
+        there are records that cannot be read: whoever reads on then waits.
         """
         ...
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from evento.engine.base import Commands
+from evento.engine.stream_order import StreamOrder
 from evento.engine.ticket import Answer, Waiter
 from evento.errors import EventoError
 from evento.model.command import Command, Context, Outcome, OutcomeKind, Pending
@@ -43,12 +44,14 @@ class TracedCommands:
             _end(span, error)
             raise
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+    async def send_many(
+        self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
+    ) -> Sequence[Outcome | EventoError]:
         """See `evento.engine.base.Commands.send_many`. The spans of all end together, when all are answered."""
         started = [self._started(command) for command in commands]
         answers: Sequence[Answer | None] = [None] * len(started)
         try:
-            found = await self._inner.send_many([command for command, _ in started], wait_s=wait_s)
+            found = await self._inner.send_many([command for command, _ in started], wait_s=wait_s, order=order)
             answers = found
         finally:
             for (_, span), answer in zip(started, answers, strict=True):

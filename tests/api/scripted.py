@@ -16,6 +16,7 @@ from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import SystemClock
 from evento.engine.base import Status
+from evento.engine.stream_order import StreamOrder
 from evento.engine.ticket import Waiter
 from evento.errors import DeploymentRefused, EventoError, IdReused, NotFound, Overloaded, VersionConflict
 from evento.journal.base import InstanceEntry
@@ -111,7 +112,9 @@ class Scripted:
             error = done.exception()
             waiter.tell(0, error if isinstance(error, EventoError) else done.result())
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Outcome | EventoError]:
+    async def send_many(
+        self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
+    ) -> Sequence[Outcome | EventoError]:
         self.under_way += 1
         self.under_way_max = max(self.under_way_max, self.under_way)
         answers: list[Outcome | EventoError] = []

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_bytes
 
 import aiohttp
 
@@ -65,7 +66,7 @@ class Member:
 
     async def _run(self) -> None:
         journal = SharedJournal(self.shared, self.url)
-        credentials = Credentials(self._secret, self.url, SystemClock())
+        credentials = Credentials(self._secret, self.url, SystemClock(), token_bytes)
         async with run_node(journal, self._settings, credentials=credentials) as node:
             self.node = node
             await node.wait_open()

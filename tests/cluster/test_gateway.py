@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from evento.cluster import gateway
+from evento.errors import FunctionUnavailable
 from evento.model.keys import EntityKey
 from evento.registry.reading import read_deployment
 from tests.cluster.members import SOURCE, Cluster, Member, cluster_of, until
@@ -228,6 +229,51 @@ async def test_an_operator_retries_and_discards_at_any_node(cluster: Cluster) ->
             assert (await cluster.post(member, f"{command}x/discard"))[0] == 404
 
 
+async def test_what_stands_behind_a_refused_command_in_its_stream_is_refused_until_that_comes_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "GRACE_S", 0.1)
+    first, second = cluster.members
+    assert second.node is not None
+    name, other = owned_by(cluster, second)[0], owned_by(cluster, first)[0]
+    number = second.node.journal.partition_of(EntityKey("tests", "Counter", name))
+    sent: asyncio.Queue[dict[str, object] | None] = asyncio.Queue()
+    answered: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+
+    async def lines() -> AsyncIterator[bytes]:
+        while (each := await sent.get()) is not None:
+            yield json.dumps(each).encode() + b"\n"
+
+    async def converse() -> None:
+        headers = {"prefer": "wait=1", "content-type": "application/x-ndjson"}
+        async with cluster.session.post(f"{first.url}/v1/commands", data=lines(), headers=headers) as response:
+            async for told in response.content:
+                answered.put_nowait(json.loads(told))
+
+    async def put(instance: str, command_id: str) -> dict[str, object]:
+        sent.put_nowait(line(instance, 1, command_id))
+        async with asyncio.timeout(10):
+            return await answered.get()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(converse())
+        assert (await put(name, "one"))["outcome"] == "succeeded"
+        cluster.shared.assign("nobody", number)
+        await until(lambda: number not in cluster.shared.owners)
+        refused = await put(name, "two")
+        assert refused["code"] in ("not-ready", "unreachable")
+        cluster.shared.assign(second.url, number)
+        await cluster.owned({number: second})
+        behind = await put(name, "three")
+        assert (behind["status"], behind["code"], behind["predecessor"]) == (503, "predecessor-refused", "two")
+        assert (await put(other, "other"))["outcome"] == "succeeded", "other instances go on"
+        for command_id in ("two", "three", "four"):
+            assert (await put(name, command_id))["outcome"] == "succeeded"
+        sent.put_nowait(None)
+    _, history = await cluster.get(first, f"/v1/tests/Counter/{name}/events")
+    assert [event["command_id"] for event in history["events"]] == ["one", "two", "three", "four"]
+
+
 def declared(kind: str, name: str, spec: dict[str, object]) -> dict[str, object]:
     """Return a manifest."""
     return {"apiVersion": "evento.dev/v1", "kind": kind, "metadata": {"name": name, "namespace": "tests"}, "spec": spec}
@@ -265,6 +311,39 @@ async def test_a_node_learns_by_itself_what_another_deployed(
     await second.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
     assert second.catalog.version == before + 1
     await until(lambda: first.catalog.version > before)
+
+
+async def test_a_node_that_stays_with_an_older_catalog_is_not_ready_and_says_why(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = cluster.members
+    assert first.node is not None and second.node is not None
+    follow = first.node.fleet.follow
+
+    async def cannot(*_: object) -> None:
+        raise FunctionUnavailable("there is no container engine here")
+
+    monkeypatch.setattr(first.node.fleet, "follow", cannot)
+    changed = tmp_path / SOURCE.name
+    changed.write_text(SOURCE.read_text().replace("last: int = 0", "last: int = 0\n    more: int = 0"))
+    await second.node.deploy_documents(await asyncio.to_thread(read_deployment, [str(changed)]))
+    newest = second.node.catalog.version
+    await until(lambda: all(member.node is not None and member.node.engine.open for member in cluster.members))
+    async with cluster.session.get(f"{first.url}/readyz") as response:
+        assert response.status == 503
+        assert await response.text() == (
+            f"catalog version {newest} cannot be put in force here, and version {newest - 1} is: "
+            "there is no container engine here\n"
+        )
+    _, health = await cluster.get(first, "/healthz")
+    assert (health["ready"], health["catalog_version"]) == (False, newest - 1)
+    for name in NAMES:  # what its partitions are sent goes on
+        assert (await cluster.count(second, name, 1))[0] == 200
+    async with cluster.session.get(f"{second.url}/readyz") as response:
+        assert response.status == 200
+    monkeypatch.setattr(first.node.fleet, "follow", follow)
+    await until(lambda: first.node is not None and first.node.operations.status().ready)
+    assert first.node.catalog.version == newest
 
 
 async def test_what_is_written_with_a_schema_that_a_node_has_not_heard_of_is_told_by_it(

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_bytes
 
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from evento.bootstrap import credentials_of
-from evento.cluster.link import is_address
+from evento.cluster.link import is_address, open_links
 from evento.cluster.peering import Credentials
-from evento.cluster.signature import SKEW_MAX_S
+from evento.cluster.signature import SKEW_MAX_S, TAG_BYTES, Seal, Seals
 from evento.cluster.wire import (
     ASKS_PATH,
     HELLO,
@@ -34,7 +37,9 @@ from evento.cluster.wire import (
     decode_sent,
     encode_ask,
     encode_frame,
+    encode_reply,
     error_of,
+    framed,
     problem_of,
 )
 from evento.errors import EventoError, InvalidRequest, Overloaded, SettingsError, Unreachable, UnsupportedEncoding
@@ -67,32 +72,38 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 # ------------------------------------------------------------------ who is believed
 def test_a_signed_request_is_believed_by_the_node_that_it_is_for() -> None:
     clock = Clock()
-    here, there = Credentials(SECRET, HERE, clock), Credentials(SECRET, "http://10.0.0.2:7070", clock)
-    here.check(there.sign(HERE, "/peer/asks"), "/peer/asks", "10.0.0.2")
+    here, there = Credentials(SECRET, HERE, clock, token_bytes), Credentials(SECRET, "http://10.0.0.2:7070", clock, token_bytes)
+    for body in (None, b"", b"a question"):
+        headers, _ = there.sign(HERE, "/peer/asks", body)
+        here.check(headers, "/peer/asks", "10.0.0.2", body)
 
 
 @pytest.mark.parametrize("late_s", [SKEW_MAX_S + 1, -SKEW_MAX_S - 1])
 def test_a_signature_is_good_for_a_short_while(late_s: int) -> None:
     clock = Clock()
-    here = Credentials(SECRET, HERE, clock)
-    headers = here.sign(HERE, "/peer/asks")
+    here = Credentials(SECRET, HERE, clock, token_bytes)
+    headers, _ = here.sign(HERE, "/peer/asks", None)
     clock.now_s += late_s
     with pytest.raises(InvalidRequest, match="clocks"):
-        here.check(headers, "/peer/asks", "10.0.0.2")
+        here.check(headers, "/peer/asks", "10.0.0.2", None)
 
 
 @pytest.mark.parametrize(
-    ("secret", "address", "path"),
+    ("secret", "address", "path", "body"),
     [
-        ("another secret of another", HERE, "/peer/asks"),
-        (SECRET, "http://10.0.0.3:7070", "/peer/asks"),
-        (SECRET, HERE, "/peer/commands"),
+        ("another secret of another", HERE, "/peer/asks", b"a question"),
+        (SECRET, "http://10.0.0.3:7070", "/peer/asks", b"a question"),
+        (SECRET, HERE, "/peer/commands", b"a question"),
+        (SECRET, HERE, "/peer/asks", b"another question"),
+        (SECRET, HERE, "/peer/asks", None),
     ],
 )
-def test_a_signature_of_another_secret_for_another_node_or_path_is_not_believed(secret: str, address: str, path: str) -> None:
-    headers = Credentials(secret, "http://10.0.0.2:7070", Clock()).sign(address, path)
+def test_a_signature_of_another_secret_for_another_node_path_or_body_is_not_believed(
+    secret: str, address: str, path: str, body: bytes | None
+) -> None:
+    headers, _ = Credentials(secret, "http://10.0.0.2:7070", Clock(), token_bytes).sign(address, path, body)
     with pytest.raises(InvalidRequest, match="not signed") as refused:
-        Credentials(SECRET, HERE, Clock()).check(headers, "/peer/asks", "127.0.0.1")
+        Credentials(SECRET, HERE, Clock(), token_bytes).check(headers, "/peer/asks", "127.0.0.1", b"a question")
     assert SECRET not in str(refused.value)
 
 
@@ -101,19 +112,56 @@ def test_a_signature_of_another_secret_for_another_node_or_path_is_not_believed(
 )
 def test_nonsense_is_no_signature(given: str) -> None:
     with pytest.raises(InvalidRequest):
-        Credentials(SECRET, HERE, Clock()).check({"evento-peer": given}, "/peer/asks", "127.0.0.1")
+        Credentials(SECRET, HERE, Clock(), token_bytes).check({"evento-peer": given}, "/peer/asks", "127.0.0.1", None)
+
+
+FRAMES = [encode_frame(Answers(number)) for number in range(4)]
+
+
+def tagged(seals: Seals, frames: list[bytes]) -> list[bytes]:
+    return [frame + seals.said.tag(frame) for frame in frames]
+
+
+def cut(seal: Seal, stream: bytes) -> list[int]:
+    return [decode_answers(frame).taken for frame in Frames(1000, seal).feed(HELLO + stream)]
+
+
+def test_frames_are_believed_in_their_place_of_their_request_and_direction_alone() -> None:
+    headers, seals = Credentials(SECRET, "http://10.0.0.2:7070", Clock(), token_bytes).sign(HERE, STREAMS_PATH, None)
+    first, second, third, fourth = tagged(seals, FRAMES)
+
+    def there() -> Seals:
+        return Credentials(SECRET, HERE, Clock(), token_bytes).check(headers, STREAMS_PATH, "10.0.0.2", None)
+
+    assert cut(there().said, first + second + third + fourth) == [0, 1, 2, 3]
+    wrong = {
+        "repeated": first + first,
+        "left out": first + third,
+        "in another order": second + first,
+        "changed": first[:5] + b"\x07" + first[6:],
+        "without a tag": FRAMES[0] + FRAMES[1] + FRAMES[2],
+    }
+    for stream in wrong.values():
+        with pytest.raises(InvalidRequest, match="not signed"):
+            cut(there().said, stream)
+    with pytest.raises(InvalidRequest, match="not signed"):
+        cut(there().answered, first)
+    other, _ = Credentials(SECRET, "http://10.0.0.2:7070", Clock(), token_bytes).sign(HERE, STREAMS_PATH, None)
+    assert other != headers, "of the same second; what was said in one must not be believed in the other"
+    with pytest.raises(InvalidRequest, match="not signed"):
+        cut(Credentials(SECRET, HERE, Clock(), token_bytes).check(other, STREAMS_PATH, "10.0.0.2", None).said, first)
 
 
 def test_without_a_secret_only_this_machine_is_believed() -> None:
-    here = Credentials("", HERE, Clock())
+    here = Credentials("", HERE, Clock(), token_bytes)
     for host in ("127.0.0.1", "127.9.9.9", "::1"):
-        here.check({}, "/peer/asks", host)
+        here.check({}, "/peer/asks", host, None)
     for host in ("10.0.0.2", "::ffff:10.0.0.2", "2001:db8::1", "", "localhost"):
         with pytest.raises(InvalidRequest, match="cluster_secret"):
-            here.check({}, "/peer/asks", host)
+            here.check({}, "/peer/asks", host, None)
     for passed_on in ("x-forwarded-for", "forwarded", "via", "x-real-ip"):
         with pytest.raises(InvalidRequest, match="cluster_secret"):
-            here.check({passed_on: "10.0.0.2"}, "/peer/asks", "127.0.0.1")
+            here.check({passed_on: "10.0.0.2"}, "/peer/asks", "127.0.0.1", None)
 
 
 async def test_nobody_but_a_node_is_served(cluster: Cluster) -> None:
@@ -135,19 +183,35 @@ async def test_a_node_with_another_secret_is_in_no_cluster(cluster: Cluster, mon
     assert status == 503 and "not signed" in told["detail"], told
 
 
-def signed(member: Member, path: str) -> dict[str, str]:
+def signed(member: Member, path: str, body: bytes = HELLO) -> dict[str, str]:
+    return sealing(member, path, body)[0]
+
+
+def sealing(member: Member, path: str, body: bytes) -> tuple[dict[str, str], Seals]:
     assert member.node is not None
-    sign = Credentials(SECRET, "http://127.0.0.1:1", member.node.clock).sign(member.url, path)
-    return {**sign, "content-type": MEDIA_TYPE}
+    whole = body if path == ASKS_PATH else None
+    headers, seals = Credentials(SECRET, "http://127.0.0.1:1", member.node.clock, token_bytes).sign(member.url, path, whole)
+    return {**headers, "content-type": MEDIA_TYPE}, seals
 
 
 # ------------------------------------------------------------------ what is not as it should be
 async def said(cluster: Cluster, path: str, body: bytes) -> bytes:
     """Say something to the first node, and return all that it says before it ends."""
     member = cluster.members[0]
+    headers, seals = sealing(member, path, body)
+    if path != ASKS_PATH and len(body) > 1:
+        body += seals.said.tag(body[1:])
+    heard = await answered(cluster, path, body, headers)
+    if path == ASKS_PATH:
+        seals.answered.check(heard[:-TAG_BYTES], heard[-TAG_BYTES:])
+        return heard[:-TAG_BYTES]
+    return HELLO + b"".join(map(framed, Frames(TOLD_FRAME_BYTES_MAX, seals.answered).feed(heard)))
+
+
+async def answered(cluster: Cluster, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     heard = b""
     try:
-        async with cluster.session.post(member.url + path, data=body, headers=signed(member, path)) as response:
+        async with cluster.session.post(cluster.members[0].url + path, data=body, headers=headers) as response:
             async for part in response.content.iter_any():
                 heard += part
     except aiohttp.ClientError:
@@ -155,11 +219,51 @@ async def said(cluster: Cluster, path: str, body: bytes) -> bytes:
     return heard
 
 
+async def test_what_was_changed_on_its_way_is_not_done(cluster: Cluster) -> None:
+    member = cluster.members[0]
+    good = command_for(cluster, keys_at(cluster, here=True)[0])
+    frame = encode_frame([Sent(good, 5.0, 0)])
+    for changed in (frame, frame.replace(b"good", b"evil")):
+        headers, seals = sealing(member, SINGLES_PATH, b"")
+        tag = seals.said.tag(frame)
+        heard = await answered(cluster, SINGLES_PATH, HELLO + changed + tag, headers)
+        taken = [decode_answers(each).taken for each in Frames(TOLD_FRAME_BYTES_MAX, seals.answered).feed(heard)]
+        assert max(taken, default=0) == (1 if changed is frame else 0), taken
+    assert [turn.command.id for turn in cluster.shared.turns()] == ["good"]
+    ask = encode_ask(AskOutcome(good.key, "good"))
+    told = await answered(cluster, ASKS_PATH, ask.replace(b"good", b"evil"), signed(member, ASKS_PATH, ask))
+    assert b"not signed" in told
+
+
+async def test_an_answer_that_no_node_gave_is_not_believed() -> None:
+    async def lie(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(
+            body=encode_reply(7) if request.path == ASKS_PATH else HELLO + encode_frame(Answers(1)) + bytes(TAG_BYTES)
+        )
+
+    async def said_to_it() -> AsyncIterator[bytes]:
+        yield HELLO
+
+    server = TestServer(web.Application())
+    server.app.router.add_post("/{path:.*}", lie)
+    async with server, open_links(Credentials(SECRET, HERE, Clock(), token_bytes).sign) as make_link:
+        link = make_link(f"http://127.0.0.1:{server.port}")
+        with pytest.raises(InvalidRequest, match="not signed"):
+            await link.ask(AskState(EntityKey("tests", "Counter", "c1")))
+        heard = b""
+        async with link.converse(STREAMS_PATH, said_to_it()) as parts:
+            with pytest.raises(InvalidRequest, match="not signed"):
+                async for part in parts:
+                    heard += part
+        assert heard == HELLO
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b"",
-        b"\x02",
+        b"\x01",
         HELLO + b"\xff\xff\xff\xff",
         HELLO + (SENT_FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
         HELLO + b"\x00\x00\x00\x01\xc1",
@@ -235,7 +339,7 @@ def test_what_a_frame_may_hold_is_bounded() -> None:
     with pytest.raises(InvalidRequest, match="more than"):
         decode_sent(encode_frame([Sent(command, 1.0, 0)] * (SENT_COMMANDS_MAX + 1))[4:])
     with pytest.raises(InvalidRequest, match="format"):
-        decode_ask(b"\x02\x90")
+        decode_ask(b"\x01\x90")
 
 
 def test_an_error_crosses_the_wire_as_what_it_is() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from evento.client import Client
-from evento.errors import EventoError, NotReady, Overloaded, Unreachable
+from evento.errors import EventoError, NotReady, Overloaded, PredecessorRefused, Unreachable
 from tests.faults.checker import Final, History, Seen, place_of
 
 Json = dict[str, Any]
@@ -29,7 +29,10 @@ class Sender:
         self.cut_off = 0  # streams that ended before all their answers had come
 
     async def send_all(self, commands: Sequence[Json]) -> list[Json]:
-        """Send Commands in order, again and again what is not answered, and return the answers in the same order."""
+        """Send Commands in order, again and again what is not answered or is refused for now, and return the answers in order.
+
+        It is sent again in its order: then what is carried out is in order, too.
+        """
         answers: dict[int, Json] = {}
         missing = list(range(len(commands)))
         give_up = time.monotonic() + GIVE_UP_S
@@ -72,7 +75,7 @@ class Attempt:
         self._room = asyncio.Event()
         self.ended: list[tuple[int, Json]] = []
         self.wait_room: Callable[[], Awaitable[None]] = _no_wait
-        self.again: tuple[type[EventoError], ...] = (NotReady, Overloaded)  # refusals that say: later
+        self.again: tuple[type[EventoError], ...] = (NotReady, Overloaded, PredecessorRefused)  # refusals that say: later
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Give the Commands, not more at a time than may be in flight."""

@@ -15,7 +15,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from evento.client import Client
-from evento.errors import NotReady, Overloaded, Unreachable
+from evento.errors import NotReady, Unreachable
 from tests.faults import bank
 from tests.faults.checker import History
 from tests.faults.clients import IN_FLIGHT_MAX, Attempt, Json, Sender
@@ -112,7 +112,7 @@ class Roaming(Sender):
     async def _attempt(self, numbered: Sequence[tuple[int, Json]]) -> list[tuple[int, Json]]:
         attempt = Attempt(numbered, self._history, self._in_flight_max)
         attempt.wait_room = self.wait_room
-        attempt.again = (NotReady, Overloaded, Unreachable)  # the owner was lost: nobody knows
+        attempt.again = (*attempt.again, Unreachable)  # the owner was lost: nobody knows
         try:
             async with Client(self._urls[0]) as client, asyncio.timeout(STALL_S) as stalled:
                 loop = asyncio.get_running_loop()

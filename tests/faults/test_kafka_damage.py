@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -112,9 +111,8 @@ def deleted(patient: Ward) -> None:
         gone.result(ANSWER_S)
 
 
-@pytest.mark.parametrize("how", ["truncated", "made anew"])
 async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of_their_partition_alone(
-    how: str, kafka: Kafka, tmp_path: Path
+    kafka: Kafka, tmp_path: Path
 ) -> None:
     async with ward(kafka, tmp_path) as patient:
         await patient.put(deposits("before", 2))
@@ -125,24 +123,41 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
         await patient.outside.send_all(lost, History(), 0.0)
         patient.node.stop()
         partition = home(ACCOUNTS[0])
-        (truncate if how == "truncated" else make_anew)(patient, partition)
+        truncate(patient, partition)
         patient.shop.mend()
         patient.node.spawn()
-        await until(
-            lambda: "records that nobody has read were deleted, or the topic was made anew" in patient.node.log(), "it is told"
-        )
+        await until(lambda: "records that nobody has read were deleted" in patient.node.log(), "it is told")
         patient.node.wait_ready()
         patient.node.deploy(patient.shop.folder)
-        if how == "truncated":
-            for command in lost:
-                if home(command["id"]) != partition:
-                    patient.history.invoke(command)
+        for command in lost:
+            if home(command["id"]) != partition:
+                patient.history.invoke(command)
         await patient.send(deposits("over-http", 2))  # also where the intake stands still
         assert patient.node.running
         sent = {(account, command_id): each["command"] for ((_, account), command_id), each in patient.history.invoked.items()}
         finding = await asyncio.to_thread(check, patient.deployment, sent, bank.fold, unfinished=True)
         assert not finding.broken, finding.broken[:20]
         assert finding.outcomes["rejected"] == len(sent)
+
+
+async def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning_and_nothing_is_done_twice(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    """It has more records than the one before when the node comes back: offsets alone would say that all but the last are done."""
+    async with ward(kafka, tmp_path) as patient:
+        await patient.put(before := deposits("before", 2))
+        patient.node.stop()
+        make_anew(patient)
+        await patient.outside.send_all(before + deposits("anew", 3), patient.history, 0.0)
+        patient.node.start()
+        await until(lambda: not any(lags(patient.deployment).values()), "all records are done with")
+        assert patient.node.log().count("was deleted and made anew") == PARTITIONS
+        await patient.send(deposits("over-http", 2))
+        patient.node.stop()
+        patient.node.start()
+        await patient.put(deposits("afterwards", 2))
+        await patient.judge()
+        assert patient.node.log().count("was deleted and made anew") == PARTITIONS
 
 
 async def test_a_topic_of_commands_that_is_deleted_under_a_running_node_stops_nothing_but_itself(
@@ -169,7 +184,7 @@ def committed(patient: Ward) -> list[TopicPartition]:
     return [place for place in found.result(ANSWER_S).topic_partitions if place.topic == patient.commands]
 
 
-def make_anew(patient: Ward, partition: int) -> None:
+def make_anew(patient: Ward) -> None:
     settings = {"min.insync.replicas": "1", "max.message.bytes": "1048576", "unclean.leader.election.enable": "false"}
     for gone in patient.admin.delete_topics([patient.commands]).values():
         gone.result(ANSWER_S)
@@ -240,6 +255,17 @@ def write(patient: Ward, topic: str, partition: int, record: tuple[Any, Any, Any
     producer = Producer(quiet(patient.deployment.bootstrap))
     producer.produce(topic, value, key, partition, headers=headers)
     assert producer.flush(ANSWER_S) == 0
+
+
+async def test_a_node_that_ends_at_what_contradicts_itself_says_how_it_goes_on(kafka: Kafka, tmp_path: Path) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.send(bank.opening(ACCOUNTS))
+        await asyncio.to_thread(forged_event, patient, ACCOUNTS[0])
+        patient.node.stop()
+        patient.node.spawn()
+        await until(lambda: not patient.node.running, "the node ends")
+        assert "has no outcome: a commit was torn" in patient.node.log()
+        assert "hint: put right what is named" in patient.node.log()
 
 
 async def test_records_that_somebody_else_put_among_the_platforms_own_are_found_by_verify(kafka: Kafka, tmp_path: Path) -> None:

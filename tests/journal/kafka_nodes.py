@@ -20,11 +20,12 @@ READ_S = 20.0
 class Node:
     """A child process, and what it has said."""
 
-    def __init__(self, address: str, folder: Path, count: int) -> None:
-        command = [sys.executable, "-m", "tests.journal.kafka_child", address, str(folder), str(count)]
+    def __init__(self, address: str, folder: Path, count: int, *, module: str = "tests.journal.kafka_child") -> None:
+        command = [sys.executable, "-m", module, address, str(folder), str(count)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.said: list[str] = []
-        Thread(target=self._listen, daemon=True).start()
+        self.listening = Thread(target=self._listen, daemon=True)
+        self.listening.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

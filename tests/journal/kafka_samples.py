@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from evento.journal.kafka.records import (
+    Done,
     Record,
     event_records,
     inputs_record,
@@ -43,7 +44,12 @@ PENDINGS = {
     "pending": Pending(7, PLAIN),
     "parked": Pending(2**40, FULL, 5, TIME_US, True, FAILURE),
 }
-INPUTS = {"bank.Checking.commands": 18, "bank.Savings.commands": 2**40}
+INPUTS = {"bank.Checking.commands": Done(18), "bank.Savings.commands": Done(2**40)}
+INPUTS_OF_TOPICS = {
+    "bank.Checking.commands": Done(18, "EXvOSzZhQxyb3eo2ZAbJ7g"),
+    "bank.Savings.commands": Done(2**40, "g7JbAZ2oe3byxQhZzSOvXE", anew=True),
+    "bank.Old.commands": Done(3),
+}
 
 
 def records() -> dict[str, list[Record]]:
@@ -58,6 +64,7 @@ def records() -> dict[str, list[Record]]:
         made[name] = [pending_record("evento.pending", pending)]
     made["gone"] = [pending_gone("evento.pending", 7)]
     made["inputs"] = [inputs_record("evento.pending", INPUTS)]
+    made["inputs of known topics"] = [inputs_record("evento.pending", INPUTS_OF_TOPICS)]
     return made
 
 

@@ -6,17 +6,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
 from evento.journal.base import EntityPlace, Journal, Partition
-from evento.journal.kafka import membership
+from evento.journal.kafka import intake, membership, topics
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
+from evento.journal.kafka.records import Done, read_pending
 from evento.model.keys import EntityKey
-from evento.model.transition import Refusal, Transition
+from evento.model.transition import Input, Refusal, Transition
 from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
 from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
@@ -146,7 +147,8 @@ def many_keys() -> list[EntityKey]:
 def produce(kafka: Kafka, names: list[str], entity: str = "Account") -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for name in names:
-        headers: list[tuple[str, str | bytes | None]] = [("ce_id", name), ("ce_type", "bank.Deposit")]
+        headers: list[tuple[str, str | bytes | None]] = [("ce_id", name)] if name else []
+        headers.append(("ce_type", "bank.Deposit"))
         producer.produce(f"{kafka.prefix}bank.{entity}.commands", b"\0\0\0\0\3xyz", b"acc-1", 0, headers=headers)
     producer.flush()
 
@@ -209,20 +211,112 @@ async def test_commands_that_were_deleted_unread_stop_the_intake_and_nothing_els
         await appended(partition, run(key, 0, "c"))
 
 
-async def test_a_topic_of_commands_that_was_made_anew_stops_the_intake(kafka: Kafka, tmp_path: Path) -> None:
+async def make_anew(kafka: Kafka, source: str) -> None:
+    """Delete a topic and make it anew."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([source])[source].result()
+    while True:
+        try:
+            return await asyncio.to_thread(admin.create_topics([NewTopic(source, 1, 1)])[source].result)
+        except KafkaException:  # the old one is not gone yet
+            await asyncio.sleep(0.1)
+
+
+async def read_all(partition: Partition, count: int) -> list[Input]:
+    assert partition.inputs is not None
+    found = [*await partition.inputs.read(count)]
+    while len(found) < count:
+        found += await partition.inputs.read(count - len(found))
+    return found
+
+
+async def test_a_topic_of_commands_that_was_made_anew_and_filled_is_read_from_its_beginning(
+    kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "_EXACTLY", ())
+    monkeypatch.setattr(topics, "_AT_LEAST", ())
     address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
     async with opened(address, tmp_path):  # the topics are there now
         pass
-    produce(kafka, [f"c{number}" for number in range(6)])
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    produce(kafka, ["c0", "c1", "", "c3"])
     async with owned(address, tmp_path) as (_, partition):
+        unnamed = (await read_all(partition, 4))[2].command_id
+        await partition.append(Transition(inputs=((source, 4),)))
+    await make_anew(kafka, source)
+    produce(kafka, ["d0", "d1", "", "d3", "d4", "d5"])
+    for name in ("a", "b"):  # the second has no replica: all it knows, it knows from the topics
+        async with owned(address, tmp_path / name) as (journal, partition):
+            found = await read_all(partition, 6)
+            assert [each.offset for each in found] == list(range(6))
+            assert [each.source for each in found] == [source] * 6
+            assert [each.command_id for each in found if each.offset != 2] == ["d0", "d1", "d3", "d4", "d5"]
+            assert found[2].command_id != unnamed, "the record of the other topic would count as this one"
+            key = next(key for key in keys(journal, 1))
+            await appended(partition, run(key, 0 if name == "a" else 1, f"over http {name}"))  # says which topic it is from now on
+            unnamed_anew = found[2].command_id
+    assert caplog.text.count("was deleted and made anew: what it has now, offsets 0 to 6") == 1, "of the same topic it is told once"
+    async with owned(address, tmp_path) as (_, partition):
+        assert (await read_all(partition, 6))[2].command_id == unnamed_anew
         await partition.append(Transition(inputs=((source, 5),)))
-    admin.delete_topics([source])[source].result()
-    await asyncio.sleep(1.0)
+    async with owned(address, tmp_path / "c") as (_, partition):
+        assert [each.command_id for each in await read_all(partition, 1)] == ["d5"]
+
+
+async def test_inputs_of_which_nobody_noted_the_topic_are_gone_on_with_where_they_are(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    async with opened(address, tmp_path):  # the topics are there now
+        pass
+    produce(kafka, ["c0", "c1", "c2"])
     async with owned(address, tmp_path) as (_, partition):
-        assert partition.inputs is not None
-        with pytest.raises(JournalCorrupt, match="made anew"):
-            await partition.inputs.read(1)
+        await partition.append(Transition(inputs=((source, 2),)))  # as one wrote it that read nothing: without the topic
+    async with owned(address, tmp_path) as (_, partition):
+        [third] = await read_all(partition, 1)
+        assert third.command_id == "c2"
+        await partition.append(Transition(inputs=((source, 3),)))
+    records = await asyncio.to_thread(read_committed, kafka, f"{kafka.prefix}evento.pending", 0)
+    told = [read_pending(record.key(), record.value(), list(record.headers() or ())) for record in records]
+    assert told[-2] == {source: Done(2)}
+    assert told[-1] == {source: Done(3, told[-1][source].identity)}
+    assert told[-1][source].identity
+
+
+async def test_a_topic_of_commands_that_is_made_anew_while_it_is_read_makes_its_owner_begin_anew(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SAME_S", 0.5)
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    async with asyncio.timeout(2 * WAIT_S), opened(address, tmp_path) as journal:
+        produce(kafka, ["c0", "c1"])
+        async with journal.own(0) as partition:
+            await read_all(partition, 2)
+            await partition.append(Transition(inputs=((source, 2),)))
+            await make_anew(kafka, source)
+            produce(kafka, ["d0", "d1", "d2", "d3"])
+            with pytest.raises(JournalRewind, match="made anew"):
+                while True:  # what stands beyond the old offset may be read before
+                    await read_all(partition, 1)
+        async with journal.own(0) as partition:
+            assert [each.command_id for each in await read_all(partition, 4)] == ["d0", "d1", "d2", "d3"]
+
+
+async def test_an_intake_that_was_stopped_goes_on_when_its_topic_is_another_one(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SAME_S", 0.5)
+    address, source = kafka.address(partitions=1), f"{kafka.prefix}bank.Account.commands"
+    async with asyncio.timeout(2 * WAIT_S), opened(address, tmp_path) as journal:
+        produce(kafka, ["c0", "c1"])
+        async with journal.own(0) as partition:
+            await partition.append(Transition(inputs=((source, 7),)))  # more than there is
+        async with journal.own(0) as partition:
+            assert partition.inputs is not None
+            with pytest.raises(JournalCorrupt, match="has offsets 0 to 2, and it is done with up to 7"):
+                await partition.inputs.read(1)
+            await make_anew(kafka, source)
+            with pytest.raises(JournalRewind, match="made anew"):
+                await partition.inputs.read(1)
 
 
 async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.kafka.records import (
+    Done,
     EventHead,
     event_records,
     inputs_record,
@@ -28,7 +29,19 @@ from evento.model.command import ABSENT, Pending, State, Turn
 from evento.model.times import time_text
 from evento.model.transition import Refusal
 from evento.schema import unpack_confluent
-from tests.journal.kafka_samples import INPUTS, KEY, PENDINGS, REFUSAL, STATE, TIME_US, TURNS, VECTORS, as_json, records
+from tests.journal.kafka_samples import (
+    INPUTS,
+    INPUTS_OF_TOPICS,
+    KEY,
+    PENDINGS,
+    REFUSAL,
+    STATE,
+    TIME_US,
+    TURNS,
+    VECTORS,
+    as_json,
+    records,
+)
 from tests.journal.record_strategies import keys, longs, pendings, refusals, states, texts, turns
 
 KEPT = json.loads(VECTORS.read_text("utf-8"))
@@ -68,6 +81,12 @@ def test_what_was_written_once_is_read_for_ever() -> None:
     assert read_state(bytes.fromhex(state["value"]), [(name, value.encode()) for name, value in state["headers"]]) == STATE
     assert read_outcome(bytes.fromhex(KEPT["refusal"][0]["value"])) == REFUSAL
     assert read_pending(b"inputs", bytes.fromhex(KEPT["inputs"][0]["value"])) == INPUTS
+    later = KEPT["inputs of known topics"][0]
+    headers = [(name, value.encode()) for name, value in later["headers"]]
+    assert read_pending(b"inputs", bytes.fromhex(later["value"]), headers) == INPUTS_OF_TOPICS
+    assert read_pending(b"inputs", bytes.fromhex(later["value"])) == {
+        name: Done(each.next_offset) for name, each in INPUTS_OF_TOPICS.items()
+    }
 
 
 def test_every_sample_is_written_down() -> None:
@@ -189,15 +208,15 @@ def test_an_outcome_is_read_as_it_was_written(told: Turn | Refusal) -> None:
     ]
 
 
-@given(pendings, st.dictionaries(texts, longs))
-def test_pending_entries_and_inputs_are_read_as_they_were_written(pending: Pending, inputs: dict[str, int]) -> None:
+@given(pendings, st.dictionaries(texts, st.builds(Done, longs) | st.builds(Done, longs, st.text(min_size=1), st.booleans())))
+def test_pending_entries_and_inputs_are_read_as_they_were_written(pending: Pending, inputs: dict[str, Done]) -> None:
     kept, gone, far = pending_record("t", pending), pending_gone("t", pending.number), inputs_record("t", inputs)
     assert kept.key == gone.key != far.key
     assert len(kept.key) == 20
     assert gone.value is None
     assert read_pending(kept.key, kept.value) == pending
     assert read_pending(gone.key, gone.value) == pending.number
-    assert read_pending(far.key, far.value) == inputs
+    assert read_pending(far.key, far.value, far.headers) == inputs
 
 
 NUMBER = b"%020d" % 7
@@ -229,10 +248,16 @@ def test_what_is_no_pending_record_is_refused(key: bytes | None, value: bytes | 
         read_pending(key, value)
 
 
+@pytest.mark.parametrize("told", [b"", b"[]", b'{"a": "b"}', b"\xff"])
+def test_what_does_not_say_which_topics_the_inputs_are_of_is_refused(told: bytes) -> None:
+    with pytest.raises(JournalCorrupt):
+        read_pending(b"inputs", b"\x01\x81\xa1a\x07", [("evento-topics", told)])
+
+
 @given(st.none() | st.binary(max_size=30), st.none() | st.binary(max_size=60), st.lists(st.tuples(texts, st.none() | st.binary())))
 def test_arbitrary_records_are_refused_or_read_but_never_worse(key, value, headers) -> None:
     for read in (
-        lambda: read_pending(key, value),
+        lambda: read_pending(key, value, headers),
         lambda: read_event_head(key, headers),
         lambda: read_state(value or b"", headers),
         lambda: read_outcome(value or b""),

@@ -201,6 +201,26 @@ async def test_a_torn_commit_is_found_and_its_place_is_named(case: str, kafka: K
         assert re.search(expected, difference)
 
 
+async def test_a_torn_commit_is_gone_on_with_by_the_next_start_once_the_topics_agree(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with opened(address, tmp_path / "a"):
+        pass
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for part in ("outcome", "state"):
+        put_turn(producer, kafka, "torn", (part,))
+    producer.flush()
+    for _ in range(2):  # to start again changes nothing by itself
+        with pytest.raises(JournalCorrupt, match="without event 1 of 'acc-000000'"):
+            async with owned(address, tmp_path / "a"):
+                pass
+    put_turn(producer, kafka, "torn", ("event",))
+    producer.flush()
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        await appended(partition, run(KEY, 1, "next"))
+        assert [entry.turn.command.id for entry in await whole_feed(journal)] == ["torn", "next"]
+        assert list(await journal.check()) == []
+
+
 async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path) -> None:
     address = kafka.address(partitions=1)
     await filled(address, tmp_path / "a")

@@ -158,7 +158,7 @@ class ScriptedCommands:
             raise self.answer
         waiter.tell(7, self.answer)
 
-    async def send_many(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Any]:
+    async def send_many(self, commands: Sequence[Command], *, wait_s: float, order: Any = None) -> Sequence[Any]:
         self.sent += commands
         return [self.answer for _ in commands]
 

@@ -4,10 +4,11 @@ them.
 Pure: it knows no client. That the transitions follow each other was checked before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.records import (
+    Done,
     Record,
     event_records,
     inputs_record,
@@ -21,13 +22,19 @@ from evento.model.command import Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 
+_NONE = Done(0)
+
 
 class Batch:
-    """The records of one commit. `inputs` is how far the sources were done with before, and after `add` how far they are."""
+    """The records of one commit. `inputs` is how far the sources were done with before, and after `add` how far they are.
 
-    def __init__(self, names: Names, inputs: dict[str, int]) -> None:
+    Of a source that is another one than before, or of which nobody noted which it is, `begun` says so, and where it begins.
+    """
+
+    def __init__(self, names: Names, inputs: Mapping[str, Done], begun: Mapping[str, Done]) -> None:
         self.records: list[Record] = []
-        self.inputs = dict(inputs)
+        new = {source: done for source, done in begun.items() if inputs.get(source, _NONE).identity != done.identity}
+        self.inputs = {**inputs, **new}
         self._names = names
         self._begun = inputs
         self._states: dict[EntityKey, State | None] = {}
@@ -48,7 +55,9 @@ class Batch:
                 self._states[key] = state
         self._pending.update((entry.number, entry) for entry in transition.pending)
         self._pending.update(dict.fromkeys(transition.resolved))
-        self.inputs.update(transition.inputs)
+        for source, offset in transition.inputs:
+            done = self.inputs.get(source, _NONE)
+            self.inputs[source] = Done(offset, done.identity, done.anew)
         self.records += [refusal_record(names.outcomes, refusal) for refusal in transition.refusals]
 
     def finished(self) -> Sequence[Record]:

@@ -18,16 +18,19 @@ from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import RECORD_BYTES_MAX
+from evento.journal.kafka.watchdog import ClientCall
 
 CHUNK_BYTES = 512 * 1024
 READ_S = 60.0
 FENCE_S = 60.0
+INIT_S = 10.0  # of it, for one call
 COMMIT_S = 30.0
 FILL_S = 0.2
 AGAIN_S = 0.1
 TRIES = 10  # each but the last because somebody else appended in the middle
 Headers = list[tuple[str, str | bytes | None]]
 _PART = "evento-part"
+_WHAT = f"the catalog, {Call.COMMIT}"
 _log = logging.getLogger(__name__)
 
 
@@ -96,7 +99,8 @@ class Catalogs:
         producer, patience = Producer(dict(properties)), Patience(FENCE_S)
         while True:
             try:
-                producer.init_transactions(patience.left_s)
+                with ClientCall(_WHAT):
+                    producer.init_transactions(min(INIT_S, patience.left_s))
                 return producer
             except KafkaException as error:
                 if failure_of(Call.INIT, error).action is not Action.RETRY or patience.is_over:
@@ -109,11 +113,13 @@ class Catalogs:
         for number, part in enumerate(parts, 1):
             headers: Headers = [(_PART, b"%d/%d" % (number, len(parts)))]
             producer.produce(self._names.catalog, part, b"%020d" % version, 0, headers=headers)
-        producer.flush(COMMIT_S)
+        with ClientCall(_WHAT):
+            producer.flush(COMMIT_S)
         patience = Patience(COMMIT_S)
         while True:
             try:
-                producer.commit_transaction()
+                with ClientCall(_WHAT):
+                    producer.commit_transaction(max(1.0, patience.left_s))
                 return
             except KafkaException as error:
                 if failure_of(Call.COMMIT, error).action is not Action.RETRY or patience.is_over:

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from evento.errors import JournalCorrupt
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.watchdog import ClientCall
 
 BATCH_RECORDS = 10_000
 AHEAD_RECORDS = 20_000  # of one topic, taken from the client and not yet wanted
@@ -27,6 +28,7 @@ class Feed:
         self._consumer = Consumer(Properties({**properties, "fetch.wait.max.ms": END_WAIT_MS}))
         self._properties = properties
         self._partition = partition
+        self._what = f"partition {partition}, {Call.CONSUME}"
         self._ahead: dict[str, deque[Message]] = {}
         self._bytes: dict[str, int] = {}
         self._reached: dict[str, int] = {}
@@ -43,8 +45,10 @@ class Feed:
         new = {topic: offset for topic, offset in places.items() if topic not in self._reached}
         try:
             for topic in new:  # a topic that the client knows is read at once, another after a second
-                self._consumer.list_topics(topic, METADATA_S)
-            self._consumer.incremental_assign([self._place(topic, offset) for topic, offset in new.items()])
+                with ClientCall(self._what):
+                    self._consumer.list_topics(topic, METADATA_S)
+            with ClientCall(self._what):
+                self._consumer.incremental_assign([self._place(topic, offset) for topic, offset in new.items()])
         except KafkaException as error:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
         self._reached.update(new)
@@ -52,10 +56,11 @@ class Feed:
     def fill(self, timeout_s: float) -> bool:
         """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
         try:
-            first = self._consumer.poll(timeout_s)
-            if first is None:
-                return False
-            messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
+            with ClientCall(self._what):
+                first = self._consumer.poll(timeout_s)
+                if first is None:
+                    return False
+                messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
         except KafkaException as error:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
         for message in messages:
@@ -93,7 +98,8 @@ class Feed:
 
     def close(self) -> None:
         """End the consumer."""
-        self._consumer.close()
+        with ClientCall(self._what):
+            self._consumer.close()
 
     def _hear(self, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

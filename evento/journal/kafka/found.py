@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 from confluent_kafka import Message
 
 from evento.errors import JournalCorrupt
-from evento.journal.kafka.records import EventHead, HeadersRead, read_event_head, read_outcome, read_pending, read_state
+from evento.journal.kafka.records import Done, EventHead, HeadersRead, read_event_head, read_outcome, read_pending, read_state
 from evento.model.command import Pending, State, Turn
 from evento.model.transition import Refusal
 
@@ -44,9 +44,9 @@ def state_of(message: Message) -> State:
     return _read(message, lambda: read_state(message.value() or b"", headers_of(message)))
 
 
-def pending_of(message: Message) -> Pending | int | Mapping[str, int]:
+def pending_of(message: Message) -> Pending | int | Mapping[str, Done]:
     """Return a pending entry, the number of one that is gone, or how far the sources are done with."""
-    return _read(message, lambda: read_pending(message.key(), message.value()))
+    return _read(message, lambda: read_pending(message.key(), message.value(), headers_of(message)))
 
 
 def corrupt(message: Message, problem: str) -> JournalCorrupt:

@@ -45,6 +45,7 @@ from evento.journal.kafka.topics import (
     topics_of_entity,
 )
 from evento.journal.kafka.verify import verify
+from evento.journal.kafka.watchdog import watched
 from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
 from evento.journal.sqlite.files import acquire, check_filesystem, release
@@ -79,6 +80,7 @@ async def open_kafka(
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
         membership = Membership(member_properties(cluster, names.group), names.pending)
         journal = KafkaJournal(node, membership, clock)
+        opened.enter_context(watched(membership.leave))
         opened.push_async_callback(journal.close)
         opened.push_async_callback(membership.stop)
         yield journal
@@ -228,7 +230,7 @@ class KafkaJournal:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
             return None
         owning.push_async_callback(holding.release, owner)
-        intake = Intake(number, self._node, holding.store.inputs)
+        intake = Intake(number, self._node, holding.store.inputs, owner.begin)
         owning.push_async_callback(intake.stop)
         partition = KafkaPartition(holding, lease, owner, intake)
         owning.callback(setattr, partition, "given_up", True)

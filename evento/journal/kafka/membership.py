@@ -18,10 +18,13 @@ from evento.errors import JournalError
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.watchdog import ClientCall
 
 POLL_S = 0.05
 REVOKE_S = 5.0  # an owner has so long to finish what it has begun
 AGAIN_S = 0.2  # until a broken membership is begun anew
+LEAVE_S = 10.0
+_WHAT = f"the membership in the group, {Call.CONSUME}"
 _log = logging.getLogger(__name__)
 
 
@@ -106,6 +109,12 @@ class Membership:
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join)
 
+    def leave(self) -> None:
+        """Leave the group if that is soon done, though owners may not come to an end. For a thread whose process ends."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE_S)
+
     @property
     def is_begun(self) -> bool:
         """Return whether this node is in the group, or about to be."""
@@ -175,7 +184,8 @@ class Membership:
                     _log.warning("this node stood still; it joins the group anew")
                     return
                 self._awake = Patience(self._still_s)
-                message = consumer.poll(POLL_S)
+                with ClientCall(_WHAT):
+                    message = consumer.poll(POLL_S)
                 error = None if message is None else message.error()
                 if error is not None and failure_of(Call.CONSUME, error).action is not Action.RETRY:
                     raise KafkaException(error)
@@ -183,7 +193,8 @@ class Membership:
         finally:
             if not self._stopping.is_set():  # the others need not wait for owners whose commits would be refused
                 self._lose(list(self._leases))
-            consumer.close()
+            with ClientCall(_WHAT):
+                consumer.close()
 
     def _publish(self, consumer: Consumer) -> None:
         proof, member_id = consumer.consumer_group_metadata(), consumer.memberid() or ""

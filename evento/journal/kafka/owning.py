@@ -17,6 +17,7 @@ from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.records import Done
 from evento.journal.kafka.replica import Mark, Replica, by_turn
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
@@ -50,6 +51,7 @@ class Owner:
         self._observer = observer
         self._failure: JournalError | None = None
         self._given_up = False
+        self._begun: Mapping[str, Done] = {}
         self._restore: Callable[[], int] = lambda: 0
 
     @property
@@ -83,6 +85,10 @@ class Owner:
                 _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
         return [self._failure] * len(transitions)
 
+    def begin(self, inputs: Mapping[str, Done]) -> None:
+        """Note which topics of Commands are read from now on, and from where: the next commit says it. Any thread may call."""
+        self._begun = {**self._begun, **inputs}
+
     def give_up(self) -> None:
         """Let what is being read come to an end. Any thread may call."""
         self._given_up = True
@@ -106,7 +112,7 @@ class Owner:
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)
-        batch = Batch(self._topics.names, self._replica.inputs)
+        batch = Batch(self._topics.names, self._replica.inputs, self._begun)
         for transition, outcome in zip(transitions, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 batch.add(transition, group.version)
@@ -120,10 +126,11 @@ class Owner:
             self._observer.committed(begun.over_s, len(records))
         return outcomes
 
-    def _offsets(self, inputs: Mapping[str, int]) -> Sequence[TopicPartition]:
+    def _offsets(self, inputs: Mapping[str, Done]) -> Sequence[TopicPartition]:
         """Return the offsets that a commit always brings, for with them the group checks that its member is one still."""
         number, pending = self._topics.partition, self._topics.names.pending
-        moved = {source: offset for source, offset in inputs.items() if self._replica.inputs.get(source) != offset}
+        before = {source: done.next_offset for source, done in self._replica.inputs.items()}
+        moved = {source: done.next_offset for source, done in inputs.items() if before.get(source, 0) != done.next_offset}
         if not moved:  # those of a topic that somebody has deleted would be refused, and the commit with them
             return [TopicPartition(pending, number, self._replica.next_offset(pending))]
         return [TopicPartition(source, number, offset) for source, offset in moved.items()]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalError, PayloadRefused
 from evento.journal.kafka.inputs import HeadersRead, read_input
@@ -20,6 +21,7 @@ from evento.model.transition import Refusal
 from evento.schema.wire import pack_confluent, unpack_confluent
 
 __all__ = [
+    "Done",
     "EventHead",
     "Header",
     "HeadersRead",
@@ -41,6 +43,7 @@ __all__ = [
 Header = tuple[str, bytes]
 
 INPUTS_KEY = b"inputs"
+TOPICS_HEADER = "evento-topics"
 NUMBER_DIGITS = 20
 _FORMAT = b"\x01"  # in front of what only Evento reads: MessagePack arrays of the model's fields in their order
 _AVRO: Header = ("content-type", b"application/avro")
@@ -55,6 +58,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_pending = msgspec.msgpack.Decoder(Pending).decode
 _decode_inputs = msgspec.msgpack.Decoder(dict[str, int]).decode
+_decode_topics = msgspec.json.Decoder(dict[str, tuple[str, bool]]).decode
 
 
 class Record(NamedTuple):
@@ -74,6 +78,17 @@ class EventHead(NamedTuple):
     command_id: str
     place: int
     places: int
+
+
+class Done(Struct, frozen=True, gc=False):
+    """How far a topic of Commands is done with, and which topic it is, "" if nobody noted it.
+
+    `anew`: there was another one of its name before.
+    """
+
+    next_offset: int
+    identity: str = ""
+    anew: bool = False
 
 
 # ------------------------------------------------------------------ events
@@ -220,12 +235,18 @@ def pending_gone(topic: str, number: int) -> Record:
     return Record(topic, _number_key(number), None, [])
 
 
-def inputs_record(topic: str, inputs: Mapping[str, int]) -> Record:
-    """Return the record that says how far each source is done with; it replaces the one before."""
-    return Record(topic, INPUTS_KEY, _FORMAT + _encode(inputs), [])
+def inputs_record(topic: str, inputs: Mapping[str, Done]) -> Record:
+    """Return the record that says how far each source is done with; it replaces the one before.
+
+    Which topics they are stands in a header, for versions that read the value alone.
+    """
+    offsets = {source: done.next_offset for source, done in inputs.items()}
+    topics = {source: (done.identity, done.anew) for source, done in inputs.items() if done.identity}
+    headers = [(TOPICS_HEADER, msgspec.json.encode(topics))] if topics else []
+    return Record(topic, INPUTS_KEY, _FORMAT + _encode(offsets), headers)
 
 
-def read_pending(key: bytes | None, value: bytes | None) -> Pending | int | Mapping[str, int]:
+def read_pending(key: bytes | None, value: bytes | None, headers: HeadersRead | None = None) -> Pending | int | Mapping[str, Done]:
     """Return a pending entry, or the number of one that is gone, or how far the sources are done with. Raises JournalCorrupt."""
     number = _number(key)
     if number is not None and value is None:
@@ -235,13 +256,19 @@ def read_pending(key: bytes | None, value: bytes | None) -> Pending | int | Mapp
     content = memoryview(value)[len(_FORMAT) :]
     try:
         if number is None:
-            return _decode_inputs(content)
+            return _inputs(_decode_inputs(content), headers)
         pending = _decode_pending(content)
     except _UNREADABLE as error:
         raise JournalCorrupt(f"the pending record {key!r} is unreadable: {error}") from error
     if pending.number != number:
         raise JournalCorrupt(f"pending entry {number} is that of number {pending.number}", number=number)
     return pending
+
+
+def _inputs(offsets: Mapping[str, int], headers: HeadersRead | None) -> Mapping[str, Done]:
+    told = dict(headers or ()).get(TOPICS_HEADER)
+    topics = {} if told is None else _decode_topics(told)
+    return {source: Done(offset, *topics.get(source, ())) for source, offset in offsets.items()}
 
 
 def _number(key: bytes | None) -> int | None:

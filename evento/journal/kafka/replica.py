@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from evento.errors import JournalError
 from evento.journal.kafka.patience import Patience, age_s
+from evento.journal.kafka.records import Done
 from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, is_of_the_system, one, translated
 from evento.journal.sqlite.group import Group
 from evento.journal.sqlite.hashing import command_hash
@@ -55,7 +56,8 @@ class Replica(Store):
         try:
             found = self._connection.execute(self._queries["read_reached"])
             self.marks: dict[str, Mark] = {topic: Mark(identity, offset) for topic, identity, offset in found}
-            self.inputs: dict[str, int] = dict(self._connection.execute(self._queries["read_inputs"]))
+            done = self._connection.execute(self._queries["read_inputs"])
+            self.inputs: dict[str, Done] = {source: Done(offset, identity, bool(anew)) for source, offset, identity, anew in done}
         except BaseException:
             self.close()
             raise
@@ -79,11 +81,12 @@ class Replica(Store):
         mark = self.marks.get(topic)
         return 0 if mark is None else mark.next_offset
 
-    def advance(self, group: Group, marks: Marks, inputs: Mapping[str, int] | None = None) -> None:
+    def advance(self, group: Group, marks: Marks, inputs: Mapping[str, Done] | None = None) -> None:
         """Write a group and move the marks, by one commit. Raises apsw.Error; then use it no more."""
         with self.write(group) as connection:
             self._move(marks)
-            self._put_inputs(connection, [value for item in (inputs or {}).items() for value in item])
+            rows = [(source, done.next_offset, done.identity, int(done.anew)) for source, done in (inputs or {}).items()]
+            self._put_inputs(connection, [value for row in rows for value in row])
         self.inputs.update(inputs or {})
 
     def places(self, keys: Sequence[EntityKey]) -> dict[EntityKey, Place]:

@@ -17,6 +17,7 @@ from evento.journal.kafka.feed import BATCH_RECORDS, Feed
 from evento.journal.kafka.found import corrupt, event_head_of, is_event, outcome_of, pending_of, state_of
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.records import Done
 from evento.journal.kafka.replica import Mark, Replica
 from evento.journal.kafka.survey import Survey
 from evento.model.command import Pending, Turn
@@ -226,7 +227,7 @@ class Restoring:
         self._total += max(0, end - self._feed.reached(topic))
         while messages := self._next(topic, end):
             entries: dict[int, Pending | None] = {}
-            inputs: dict[str, int] = {}
+            inputs: dict[str, Done] = {}
             for message in messages:
                 found = pending_of(message)
                 if isinstance(found, Pending):

@@ -17,6 +17,7 @@ from evento.journal.kafka.failures import Action, Call, Failure, error_of, failu
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.watchdog import ClientCall
 
 CONNECT_S = 2.0
 INIT_S = 60.0  # to become the owner, with a predecessor's commit to be ended and a coordinator to be found
@@ -60,13 +61,15 @@ class Transactions:
         self.close()
         producer = Producer({**self._properties, "error_cb": self._hear})
         patience = Patience(INIT_S)
-        with suppress(KafkaException):  # once connected it finds its coordinator at once, else often after half a second
+        # Once connected it finds its coordinator at once, else often after half a second.
+        with suppress(KafkaException), self._calling(Call.INIT):
             producer.list_topics(timeout=CONNECT_S)
         try:
             while True:
                 watch()
                 try:
-                    producer.init_transactions(min(5.0, patience.left_s))
+                    with self._calling(Call.INIT):
+                        producer.init_transactions(min(5.0, patience.left_s))
                     break
                 except KafkaException as error:
                     failure = failure_of(Call.INIT, error, told=self._properties)
@@ -81,8 +84,9 @@ class Transactions:
     def close(self) -> None:
         """Drop the producer. What it has not committed never happened."""
         if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
+            with self._calling(Call.ABORT):
+                self._producer.purge()
+                self._producer = None
 
     def commit(
         self, records: Sequence[Record], offsets: Callable[[], Sequence[TopicPartition]], proof: Callable[[], Any]
@@ -157,7 +161,8 @@ class Transactions:
         """Call, again and again with the same arguments while that may help."""
         while True:
             try:
-                function()
+                with self._calling(call):
+                    function()
                 return
             except KafkaException as error:
                 failure = failure_of(call, error, told=self._properties)
@@ -189,6 +194,9 @@ class Transactions:
     def _abort(self) -> None:
         if self._producer is not None:
             self._producer.abort_transaction(ABORT_S)
+
+    def _calling(self, call: Call) -> ClientCall:
+        return ClientCall(f"partition {self._partition}, {call}")
 
     def _hear(self, error: KafkaError) -> None:
         if self._committing and error.name() in _DOUBTFUL:

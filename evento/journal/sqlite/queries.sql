@@ -226,11 +226,11 @@ INSERT OR REPLACE INTO reached (topic, identity, next_offset) VALUES (?, ?, ?)
 
 -- name: read_inputs
 -- How far each source of Commands is done with.
-SELECT source, next_offset FROM input
+SELECT source, next_offset, identity, anew FROM input
 
 -- name: put_inputs
 -- Move such a mark.
-INSERT OR REPLACE INTO input (source, next_offset) VALUES (?, ?)
+INSERT OR REPLACE INTO input (source, next_offset, identity, anew) VALUES (?, ?, ?, ?)
 
 -- name: forget_pending
 -- Forget everything pending.

@@ -57,5 +57,7 @@ CREATE TABLE reached (
 -- How far the sources of Commands that come in without the platform are done with.
 CREATE TABLE input (
     source TEXT PRIMARY KEY,
-    next_offset INTEGER NOT NULL
+    next_offset INTEGER NOT NULL,
+    identity TEXT NOT NULL DEFAULT '',  -- which one it was; '' if nobody noted it
+    anew INTEGER NOT NULL DEFAULT 0     -- 1: one before it had the same name
 ) STRICT, WITHOUT ROWID;

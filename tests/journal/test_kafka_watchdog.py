@@ -1,0 +1,63 @@
+"""A client library that hangs for ever: it is noticed, said, and the process ends, so that others have its partitions."""
+
+import asyncio
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from evento.journal.kafka import watchdog
+from evento.journal.kafka.watchdog import EXIT_STUCK, ClientCall, watched
+from tests.journal.kafka_nodes import Node, assert_exactly_once
+from tests.kafka.fixtures import Kafka
+
+COUNT, PARTITIONS = 400, 2
+WAIT_S = 60.0
+
+
+async def test_a_call_that_hangs_ends_the_process_and_another_node_goes_on_with_its_partitions(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    address = kafka.address(partitions=PARTITIONS)
+    stuck = Node(address, tmp_path / "stuck", COUNT, module="tests.journal.kafka_stuck")
+    try:
+        await stuck.wait_said("DONE", 1)
+        assert await asyncio.to_thread(stuck.process.wait, WAIT_S) == EXIT_STUCK
+        await asyncio.to_thread(stuck.listening.join, WAIT_S)
+    finally:
+        stuck.kill()
+    [told] = [line for line in stuck.said if "hangs" in line]
+    assert "adding the input's offsets to a commit" in told
+    assert told.startswith("CRITICAL the Kafka client hangs in a call that was given less than 3 s: partition ")
+    other = Node(address, tmp_path / "other", COUNT)
+    try:
+        for number in range(PARTITIONS):
+            await other.wait_said(f"END {number}")
+    finally:
+        other.kill()
+    await asyncio.to_thread(assert_exactly_once, kafka, PARTITIONS, COUNT)
+
+
+def test_calls_that_come_back_are_no_matter_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "TICK_S", 0.01)
+    monkeypatch.setattr(watchdog, "STUCK_TICKS", 20)
+    left, ended = Event(), Event()
+
+    def leave() -> None:
+        left.set()
+        ended.wait()  # else the process would end
+
+    def call_and_call() -> None:
+        for _ in range(100):
+            with ClientCall("a short one"):
+                Event().wait(0.01)
+
+    with watched(leave):
+        callers = [Thread(target=call_and_call) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert not left.is_set()
+        with ClientCall("a long one"):
+            assert left.wait(WAIT_S)
