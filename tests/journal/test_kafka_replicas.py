@@ -4,6 +4,9 @@ import asyncio
 import logging
 import re
 import shutil
+import time
+from collections.abc import Collection
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import apsw
@@ -19,7 +22,7 @@ from evento.model.command import Pending
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, command, keys, run, state, turn, whole_feed
-from tests.journal.test_kafka_owners import opened, owned
+from tests.journal.test_kafka_owners import WAIT_S, opened, owned
 from tests.kafka.fixtures import Kafka
 
 KEY = EntityKey("bank", "Account", "acc-000000")
@@ -36,6 +39,29 @@ async def filled(address: str, folder: Path, count: int = 60) -> list[EntityKey]
         await appended(partition, *(run(key, 0, "a", "b") for key in made))
         await partition.append(Transition(pending=(Pending(7, command(made[0], "p")),)))
         return made
+
+
+async def test_partitions_that_are_far_behind_are_read_one_after_another(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = kafka.address(partitions=4)
+    reading: list[int] = []
+
+    def counted(self: restore.Restoring, entities: Collection[restore.Entity]) -> int:
+        at_once.append(len(reading) + 1)
+        reading.append(1)
+        time.sleep(0.3)
+        reading.pop()
+        return read(self, entities)
+
+    read, at_once = restore.Restoring._take_over, list[int]()
+    monkeypatch.setattr(restore.Restoring, "_take_over", counted)
+    for far, expected in ((0, 2), (restore.FAR_RECORDS, 4)):
+        monkeypatch.setattr(restore, "FAR_RECORDS", far)
+        at_once.clear()
+        async with asyncio.timeout(WAIT_S), opened(address, tmp_path / str(far)) as journal, AsyncExitStack() as owning:
+            await asyncio.gather(*(owning.enter_async_context(journal.own(number)) for number in range(4)))
+        assert (max(at_once), len(at_once)) == (expected, 4)
 
 
 async def test_a_restart_reads_only_the_difference(kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

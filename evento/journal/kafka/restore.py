@@ -7,7 +7,9 @@ the place.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import BoundedSemaphore
 
 from confluent_kafka import Message
 
@@ -15,12 +17,14 @@ from evento.errors import JournalCorrupt
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.found import corrupt, outlines_of, pending_of, states_of
 from evento.journal.kafka.proving import Entity, Proving
-from evento.journal.kafka.reading import Reading, Topics
+from evento.journal.kafka.reading import FILL_S, Reading, Topics
 from evento.journal.kafka.replica import Replica
 from evento.journal.kafka.survey import Survey
 from evento.model.command import Pending
 from evento.model.transition import Transition
 
+FAR_RECORDS = 50_000
+_far = BoundedSemaphore(2)  # more partitions at once only take the interpreter's lock from each other, and each is there later
 PENDING_TRUSTED_S = 24 * 3600.0  # well below delete.retention.ms, for which a topic says that an entry is gone
 __all__ = ["Entity", "Restoring", "Topics"]
 _log = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ class Restoring:
         self._replica = replica
         self._topics = topics
         self._names = topics.names
+        self._watch = watch
         self._reading = Reading(replica, feed, survey, topics, watch=watch, progress=progress)
         self._proving = Proving(replica, self._reading, topics, whole=whole)
 
@@ -65,6 +70,10 @@ class Restoring:
 
         Returns how many records there were that the replica did not have.
         """
+        with self._in_turn():
+            return self._take_over(entities)
+
+    def _take_over(self, entities: Collection[Entity]) -> int:
         try:
             ends = self._reading.ends([self._names.pending, *map(self._state_topic, self._known(entities))])
             self._read_outcomes(entities)
@@ -85,6 +94,20 @@ class Restoring:
         If there is any, the feed must not be used again. Raises JournalError.
         """
         return self._proving.find_surplus(self._known(entities))
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Wait until it is this partition's turn, if there is much to be read."""
+        topic = self._names.outcomes
+        if self._reading.end(topic) - self._replica.next_offset(topic) < FAR_RECORDS:
+            yield
+            return
+        while not _far.acquire(timeout=FILL_S):
+            self._watch()
+        try:
+            yield
+        finally:
+            _far.release()
 
     def _known(self, entities: Collection[Entity]) -> set[Entity]:
         return {*self._replica.entities(), *entities}
