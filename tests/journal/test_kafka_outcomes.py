@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evento.errors import JournalCorrupt
-from evento.journal.kafka import avro
-from evento.journal.kafka.outcomes import decode_outcome, encode_refusal, encode_turn
+from evento.journal import avro
+from evento.journal.outcomes import decode_outcome, encode_refusal, encode_turn, outline_of
 from evento.model.command import Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal
@@ -86,6 +86,21 @@ def test_what_an_avro_library_writes_is_read(told: Turn | Refusal) -> None:
     fastavro.schemaless_writer(out, SCHEMA, as_datum(told), strict=True)
     assert decode_outcome(pack_confluent(OUTCOME_ID, out.getvalue())) == told
     assert out.getvalue() == encoded(told)[5:]
+
+
+@given(turns | refusals)
+def test_what_indexes_need_is_found_without_decoding(told: Turn | Refusal) -> None:
+    name = str(told.key if isinstance(told, Refusal) else told.command.key).encode()
+    expected = (name, told.command.id.encode(), told.before, len(told.events)) if isinstance(told, Turn) else None
+    for key in (name, None, b"", name[1:], b"another"):
+        assert outline_of(key, encoded(told)) == expected
+
+
+@given(turns | refusals, st.data())
+def test_an_outcome_that_is_cut_off_has_its_outline_or_is_refused(told: Turn | Refusal, data: st.DataObject) -> None:
+    name, value = str(told.key if isinstance(told, Refusal) else told.command.key).encode(), encoded(told)
+    with contextlib.suppress(JournalCorrupt):
+        assert outline_of(name, value[: data.draw(st.integers(0, len(value) - 1))]) == outline_of(name, value)
 
 
 @given(st.integers(-LONG_MAX - 1, LONG_MAX) | st.integers(1 << 46, 1 << 57), st.binary(max_size=3))

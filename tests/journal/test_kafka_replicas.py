@@ -4,6 +4,9 @@ import asyncio
 import logging
 import re
 import shutil
+import time
+from collections.abc import Collection
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import apsw
@@ -11,17 +14,19 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from evento.errors import JournalCorrupt
-from evento.journal.kafka import restore
+from evento.errors import JournalCorrupt, JournalRefused
+from evento.journal.base import EntityPlace
+from evento.journal.kafka import proving, restore
 from evento.journal.kafka.records import event_records, outcome_record, state_record
 from evento.model.command import Pending
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, command, keys, run, state, turn, whole_feed
-from tests.journal.test_kafka_owners import opened, owned
+from tests.journal.test_kafka_owners import WAIT_S, opened, owned
 from tests.kafka.fixtures import Kafka
 
 KEY = EntityKey("bank", "Account", "acc-000000")
+QUIET = EntityKey("bank", "Savings", "quiet")
 
 
 def restored(caplog: pytest.LogCaptureFixture) -> list[int]:
@@ -34,6 +39,29 @@ async def filled(address: str, folder: Path, count: int = 60) -> list[EntityKey]
         await appended(partition, *(run(key, 0, "a", "b") for key in made))
         await partition.append(Transition(pending=(Pending(7, command(made[0], "p")),)))
         return made
+
+
+async def test_partitions_that_are_far_behind_are_read_one_after_another(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = kafka.address(partitions=4)
+    reading: list[int] = []
+
+    def counted(self: restore.Restoring, entities: Collection[restore.Entity]) -> int:
+        at_once.append(len(reading) + 1)
+        reading.append(1)
+        time.sleep(0.3)
+        reading.pop()
+        return read(self, entities)
+
+    read, at_once = restore.Restoring._take_over, list[int]()
+    monkeypatch.setattr(restore.Restoring, "_take_over", counted)
+    for far, expected in ((0, 2), (restore.FAR_RECORDS, 4)):
+        monkeypatch.setattr(restore, "FAR_RECORDS", far)
+        at_once.clear()
+        async with asyncio.timeout(WAIT_S), opened(address, tmp_path / str(far)) as journal, AsyncExitStack() as owning:
+            await asyncio.gather(*(owning.enter_async_context(journal.own(number)) for number in range(4)))
+        assert (max(at_once), len(at_once)) == (expected, 4)
 
 
 async def test_a_restart_reads_only_the_difference(kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -221,6 +249,93 @@ async def test_a_torn_commit_is_gone_on_with_by_the_next_start_once_the_topics_a
         assert list(await journal.check()) == []
 
 
+TORN_AT_THE_END = {
+    "an event is missing": r"bank\.Account\.events\[0\] ends at offset \d+, without event 1 of 'torn'",
+    "an outcome is missing": r"bank\.Account\.events\[0\] at offset \d+: event 1 of 'torn', .* has no outcome",
+    "only the state is there": r"bank\.Account\.state\[0\] at offset \d+: this state is newer",
+    "an event is there twice": r"bank\.Account\.events\[0\] at offset \d+: event 1 of 'torn', .* has no outcome",
+    "another's event is there": r"bank\.Account\.events\[0\] at offset \d+: there should be event 1 of 'torn'",
+    "a turn is there twice": r"begins at version 0, but the one before ended at 1",
+}
+
+
+async def with_long_history(kafka: Kafka, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have more turns than a take-over holds against their events, and an Entity that has none among the last."""
+    address = kafka.address(partitions=1)
+    async with opened(address, folder / "a") as journal:
+        await journal.provide([EntityPlace("bank", "Savings")])
+    monkeypatch.setattr(proving, "PROVEN_TURNS", 20)
+    monkeypatch.setattr(proving, "SLACK_RECORDS", 3)
+    async with owned(address, folder / "a") as (_, partition):
+        await appended(partition, run(QUIET, 0, "q"))
+    await filled(address, folder / "a")
+    return address
+
+
+@pytest.mark.parametrize("case", TORN)
+async def test_a_commit_that_is_torn_at_the_end_of_a_long_history_is_found(
+    case: str, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await with_long_history(kafka, tmp_path, monkeypatch)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for part in TORN[case][0]:
+        put_turn(producer, kafka, "torn", (part,), KEY._replace(id="torn"))
+    producer.flush()
+    for _ in range(2):  # what was read of it the first time is no excuse
+        with pytest.raises(JournalCorrupt, match=TORN_AT_THE_END[case]):
+            async with owned(address, tmp_path / "b"):
+                pass
+    async with opened(address, tmp_path / "c") as journal:
+        [difference] = await journal.check()
+        assert re.search(TORN_AT_THE_END[case], difference)
+
+
+async def test_an_event_without_an_outcome_is_found_where_the_last_turns_have_none_of_its_entity(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await with_long_history(kafka, tmp_path, monkeypatch)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    put_turn(producer, kafka, "torn", ("event",), QUIET)
+    producer.flush()
+    with pytest.raises(JournalCorrupt, match=r"bank\.Savings\.events\[0\] at offset \d+: event 1 of 'quiet', .* has no outcome"):
+        async with owned(address, tmp_path / "b"):
+            pass
+
+
+async def test_a_long_history_is_read_by_who_owns_it_and_by_who_does_not(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await with_long_history(kafka, tmp_path, monkeypatch)
+    async with opened(address, tmp_path / "a") as journal:
+        expected = await whole_feed(journal)
+        assert len(expected) == 121
+    async with opened(address, tmp_path / "b") as reader:
+        assert await whole_feed(reader) == expected
+        async with owned(address, tmp_path / "c") as (journal, partition):
+            assert await whole_feed(journal) == expected
+            await appended(partition, run(QUIET, 1, "r"), run(KEY._replace(id="new"), 0, "s"))
+            assert len(await whole_feed(reader)) == 123
+            assert list(await reader.check()) == []
+            assert list(await journal.check()) == []
+
+
+async def test_reading_that_was_cut_off_before_its_proof_is_proven_by_the_next(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await with_long_history(kafka, tmp_path, monkeypatch)
+    with monkeypatch.context() as cut, pytest.raises(JournalRefused):
+        cut.setattr(proving.Proving, "prove", lambda *_: (_ for _ in ()).throw(JournalRefused("cut off")))
+        async with owned(address, tmp_path / "b"):
+            pass
+    async with owned(address, tmp_path / "a") as (_, partition):
+        await appended(partition, run(QUIET, 1, "r"))
+    async with owned(address, tmp_path / "b") as (journal, partition):
+        assert len(await whole_feed(journal)) == 122
+        await appended(partition, run(QUIET, 2, "s"))
+    async with owned(address, tmp_path / "b") as (journal, partition):
+        assert list(await journal.check()) == []
+
+
 async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path) -> None:
     address = kafka.address(partitions=1)
     await filled(address, tmp_path / "a")
@@ -234,14 +349,16 @@ async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path)
             pass
 
 
-def put_turn(producer: Producer, kafka: Kafka, name: str, parts: tuple[str, ...] = ("event", "outcome", "state")) -> None:
+def put_turn(
+    producer: Producer, kafka: Kafka, name: str, parts: tuple[str, ...] = ("event", "outcome", "state"), key: EntityKey = KEY
+) -> None:
     """Produce the records of a turn as a commit has them, or some of them."""
-    made = turn(KEY, name, 0)
+    made, topics = turn(key, name, 0), f"{kafka.prefix}bank.{key.entity}."
     records = {
-        "event": event_records(f"{kafka.prefix}bank.Account.events", made)[0],
-        "other": event_records(f"{kafka.prefix}bank.Account.events", turn(KEY, "other", 0))[0],
+        "event": event_records(f"{topics}events", made)[0],
+        "other": event_records(f"{topics}events", turn(key, "other", 0))[0],
         "outcome": outcome_record(f"{kafka.prefix}evento.outcomes", made),
-        "state": state_record(f"{kafka.prefix}bank.Account.state", KEY, state(1)),
+        "state": state_record(f"{topics}state", key, state(1)),
     }
     for part in parts:
         topic, key, value, headers = records[part]

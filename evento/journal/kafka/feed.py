@@ -6,6 +6,7 @@ decided, behind what was aborted and behind the markers of commits.
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -17,7 +18,12 @@ from evento.journal.kafka.watchdog import ClientCall
 BATCH_RECORDS = 10_000
 AHEAD_RECORDS = 20_000  # of one topic, taken from the client and not yet wanted
 AHEAD_BYTES = 8 * 1024 * 1024  # likewise
-END_WAIT_MS = 10  # a broker that has nothing more says so after this long
+_READING: Mapping[str, object] = {
+    "fetch.wait.max.ms": 10,  # a broker that has nothing more says so after this long
+    # Who reads a history reads on at once: by default the client pauses for a second whenever it has a thousand records.
+    "queued.min.messages": AHEAD_RECORDS,
+    "fetch.queue.backoff.ms": 5,
+}
 METADATA_S = 5.0
 
 
@@ -25,7 +31,7 @@ class Feed:
     """One consumer that is assigned what it reads, and commits nothing. For one thread."""
 
     def __init__(self, properties: Properties, partition: int) -> None:
-        self._consumer = Consumer(Properties({**properties, "fetch.wait.max.ms": END_WAIT_MS}))
+        self._consumer = Consumer(Properties({**properties, **_READING}))
         self._properties = properties
         self._partition = partition
         self._what = f"partition {partition}, {Call.CONSUME}"
@@ -53,6 +59,21 @@ class Feed:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
         self._reached.update(new)
 
+    def move(self, topic: str, offset: int) -> None:
+        """Read a topic from this offset, whatever was read of it before. Raises JournalError."""
+        if topic not in self._reached:
+            self.add({topic: offset})
+            return
+        try:
+            self._consumer.incremental_unassign([self._place(topic)])
+            self._consumer.incremental_assign([self._place(topic, offset)])
+        except KafkaException as error:
+            raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
+        for kept in (self._ahead, self._bytes, self._ends):
+            kept.pop(topic, None)
+        self._paused.discard(topic)
+        self._reached[topic] = offset
+
     def fill(self, timeout_s: float) -> bool:
         """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
         try:
@@ -63,14 +84,15 @@ class Feed:
                 messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
         except KafkaException as error:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
-        for message in messages:
-            problem = message.error()
-            if problem is None:
-                topic = str(message.topic())
-                self._ahead.setdefault(topic, deque()).append(message)
-                self._bytes[topic] = self._bytes.get(topic, 0) + len(message)
-            else:
-                self._hear(message, problem)
+        for topic, group in groupby(messages, Message.topic):
+            records = list(group)
+            if any(map(Message.error, records)):
+                for message in records:
+                    if (problem := message.error()) is not None:
+                        self._hear(message, problem)
+                records = [message for message in records if message.error() is None]
+            self._ahead.setdefault(str(topic), deque()).extend(records)
+            self._bytes[str(topic)] = self._bytes.get(str(topic), 0) + sum(map(len, records))
         self._hold_back()
         return True
 

@@ -1,14 +1,16 @@
 """Records as they are found on the topics: what they say, or what is wrong with them and where they stand."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar, cast
 
 from confluent_kafka import Message
 
 from evento.errors import JournalCorrupt
-from evento.journal.kafka.records import Done, EventHead, HeadersRead, read_event_head, read_outcome, read_pending, read_state
-from evento.model.command import Pending, State, Turn
-from evento.model.transition import Refusal
+from evento.journal.kafka.records import Done, EventHead, HeadersRead, read_event_head, read_pending, read_state
+from evento.journal.outcomes import Outline, outline_of
+from evento.journal.sqlite.loading import ToldState
+from evento.model.command import Pending
 
 T = TypeVar("T")
 
@@ -18,9 +20,15 @@ def headers_of(message: Message) -> HeadersRead:
     return cast("Sequence[tuple[str, bytes | None]]", message.headers() or ())
 
 
-def outcome_of(message: Message) -> Turn | Refusal:
-    """Return what a record of the outcomes tells. Raises JournalCorrupt, with its place; so do the others."""
-    return _read(message, lambda: read_outcome(message.value() or b""))
+def outlines_of(messages: Sequence[Message]) -> list[Outline | None]:
+    """Return what indexes need of finished Commands' records; None of a refusal. Raises JournalCorrupt, with the place; so do the
+    others."""
+    try:
+        return [outline_of(message.key(), message.value() or b"") for message in messages]
+    except JournalCorrupt:
+        for message in messages:
+            _read(message, partial(outline_of, message.key(), message.value() or b""))
+        raise
 
 
 def event_head_of(message: Message) -> EventHead:
@@ -31,17 +39,20 @@ def event_head_of(message: Message) -> EventHead:
 def is_event(message: Message, wanted: tuple[str, int, str]) -> bool:
     """Return whether a record is this event (instance, version, Command) as Evento writes it; else `event_head_of` tells more."""
     instance_id, version, command_id = wanted
+    if message.key() != instance_id.encode():
+        return False
     headers = headers_of(message)
-    return (
-        message.key() == instance_id.encode()
-        and ("ce_sequence", b"%020d" % version) in headers
-        and ("ce_causationid", command_id.encode()) in headers
-    )
+    return ("ce_sequence", b"%020d" % version) in headers and ("ce_causationid", command_id.encode()) in headers
 
 
-def state_of(message: Message) -> State:
-    """Return the state that a record holds."""
-    return _read(message, lambda: read_state(message.value() or b"", headers_of(message)))
+def states_of(begin: bytes, messages: Sequence[Message]) -> list[ToldState]:
+    """Return the states that records hold, with their instances' names, which begin with `begin`."""
+    try:
+        return [(begin + (message.key() or b""), read_state(message.value() or b"", headers_of(message))) for message in messages]
+    except JournalCorrupt:
+        for message in messages:
+            _read(message, partial(read_state, message.value() or b"", headers_of(message)))
+        raise
 
 
 def pending_of(message: Message) -> Pending | int | Mapping[str, Done]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalError, PayloadRefused
 from evento.journal.kafka.inputs import HeadersRead, read_input
-from evento.journal.kafka.outcomes import REFUSED, decode_outcome, encode_refusal, encode_turn
+from evento.journal.outcomes import REFUSED, decode_outcome, encode_refusal, encode_turn
 from evento.model.command import OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.times import time_text
@@ -50,6 +50,8 @@ _AVRO: Header = ("content-type", b"application/avro")
 _SPEC: Header = ("ce_specversion", b"1.0")
 _OUTCOMES: Mapping[OutcomeKind, Header] = {kind: ("evento-outcome", kind.value.encode()) for kind in OutcomeKind}
 _REFUSED: Header = ("evento-outcome", REFUSED.encode())
+_VERSION = "evento-version"
+_REVISION = "evento-revision"
 _REJECTION: Header = ("evento-rejection", b"true")
 _KINDS_KEPT = 4096  # headers of types and revisions, made once
 _TIMES_KEPT = 256  # those of one commit are the same
@@ -170,7 +172,7 @@ def _type(namespace: str, name: str) -> Header:
 
 @lru_cache(maxsize=_KINDS_KEPT)
 def _revision(revision: str) -> Header:
-    return "evento-revision", revision.encode()
+    return _REVISION, revision.encode()
 
 
 @lru_cache(maxsize=_TIMES_KEPT)
@@ -190,17 +192,21 @@ def state_record(topic: str, key: EntityKey, state: State) -> Record:
     """Return the record that replaces an instance's state. Raises JournalError for a state without payload."""
     if state.payload is None:
         raise JournalError(f"{key}: a state without payload has no record", key=str(key))
-    headers = [("evento-version", b"%d" % state.version), _revision(state.revision), _AVRO]
+    headers = [(_VERSION, b"%d" % state.version), _revision(state.revision), _AVRO]
     return Record(topic, key.id.encode(), pack_confluent(state.schema_id, state.payload), headers)
 
 
 def read_state(value: bytes, headers: HeadersRead | None) -> State:
     """Return the state that a record holds. Raises JournalCorrupt."""
-    found = dict(headers or ())
     try:
         schema_id, payload = unpack_confluent(value)
-        version = int(_present(found, "evento-version"))
-        return State(version, payload, schema_id, _present(found, "evento-revision").decode())
+        if headers and len(headers) > 1 and headers[0][0] == _VERSION and headers[1][0] == _REVISION:  # in the order of writing
+            version, revision = headers[0][1], headers[1][1]
+        else:
+            version, revision = map(dict(headers or ()).get, (_VERSION, _REVISION))
+        if version is None or revision is None:
+            raise ValueError(f"there is no {_VERSION if version is None else _REVISION}")
+        return State(int(version), payload, schema_id, revision.decode())
     except (PayloadRefused, ValueError) as error:
         raise JournalCorrupt(f"the record of a state is not as it is written: {error}") from error
 

@@ -16,18 +16,19 @@ from msgspec.structs import replace
 from evento.errors import JournalError
 from evento.journal.kafka.patience import Patience, age_s
 from evento.journal.kafka.records import Done
-from evento.journal.sqlite.connection import ChunkedInsert, SqlValue, Tuning, is_of_the_system, one, translated
+from evento.journal.outcomes import Outline
+from evento.journal.sqlite.connection import ChunkedInsert, Tuning, is_of_the_system, one, translated
 from evento.journal.sqlite.group import Group
 from evento.journal.sqlite.hashing import command_hash
-from evento.journal.sqlite.layout import content_checksum, encode, name_of
-from evento.journal.sqlite.rows import KEYS_PER_QUERY, find_commands, json_of, read_pending, read_rows
+from evento.journal.sqlite.loading import Loading, Skipped, ToldState
+from evento.journal.sqlite.rows import PAGE_ROWS, find_commands, read_page, read_pending, read_rows
 from evento.journal.sqlite.store import Store
-from evento.model.command import Pending, State
+from evento.model.command import Pending, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Run, Transition
 
 _log = logging.getLogger(__name__)
-_decode_places = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
 _FILES = ("", "-wal", "-shm")
 
 
@@ -38,7 +39,6 @@ class Mark(Struct, frozen=True, gc=False):
     next_offset: int
 
 
-Place = tuple[int, int]  # an instance's number and version
 Marks = Mapping[str, Mark]
 Unfit = Callable[[Marks], str]  # why a replica with these marks does not belong to the topics; "" if it does
 
@@ -50,6 +50,8 @@ class Replica(Store):
         """Open the file, making it if need be. Raises JournalError, apsw.Error."""
         self._age_s = age_s(path)
         self._pending_read = Patience(0.0)
+        self._shares = tuning.shares
+        self._loading: Loading | None = None
         super().__init__(path, tuning)
         self._put_reached = ChunkedInsert(self._queries["put_reached"])
         self._put_inputs = ChunkedInsert(self._queries["put_inputs"])
@@ -83,54 +85,103 @@ class Replica(Store):
 
     def advance(self, group: Group, marks: Marks, inputs: Mapping[str, Done] | None = None) -> None:
         """Write a group and move the marks, by one commit. Raises apsw.Error; then use it no more."""
+        self.rest()
         with self.write(group) as connection:
             self._move(marks)
             rows = [(source, done.next_offset, done.identity, int(done.anew)) for source, done in (inputs or {}).items()]
             self._put_inputs(connection, [value for row in rows for value in row])
         self.inputs.update(inputs or {})
 
-    def places(self, keys: Sequence[EntityKey]) -> dict[EntityKey, Place]:
-        """Return where instances stand; everything must be indexed."""
-        found: dict[EntityKey, Place] = {}
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            part = keys[start : start + KEYS_PER_QUERY]
-            text = one(self._connection, self._queries["find_places"], (json_of([name_of(key) for key in part]),))
-            found.update((part[at], (number, version)) for at, number, version in _decode_places(text))
-        return found
+    # ---------------------------------------------------------------- what the topics tell
+    def load(self, outlines: Sequence[Outline], outcomes: Sequence[bytes], marks: Marks) -> Skipped | None:
+        """Write turns as their outcomes came, and move the marks, by one commit; nothing if one does not follow, which is returned.
 
-    def put_states(self, states: Mapping[EntityKey, State], places: Mapping[EntityKey, Place], marks: Marks) -> None:
-        """Put in the states that are the latest of their instances, and move the marks. Everything must be indexed."""
-        rows: list[SqlValue] = []
-        for key, state in states.items():
-            number, version = places.get(key, (0, 0))
-            if version == state.version:
-                content = encode(state)
-                rows += (number, name_of(key), version, content, content_checksum(number, content))
+        Their events are not proven by that. Raises apsw.Error; then use it no more.
+        """
+        loading = self._begun()
         self._connection.execute("BEGIN IMMEDIATE")
-        self._put_instances(self._connection, rows)
+        loaded = loading.load(self._ends, outlines, outcomes)
+        if isinstance(loaded, Skipped):
+            self._connection.execute("ROLLBACK")
+            return loaded
+        self._connection.execute(self._queries["put_proven_position"], (self._ends.position,))
+        self._move(marks)
+        self._connection.execute("COMMIT")
+        self._ends, hashes = loaded
+        self.filter.add(hashes)
+        self.tail.skip(self._ends.position)
+        return None
+
+    def put_states(self, states: Sequence[ToldState], marks: Marks) -> int | None:
+        """Put in the states that are the latest of their instances, and move the marks, by one commit.
+
+        Returns the place of the first that is newer than all turns of its instance, if there is one: then nothing is written.
+        Raises apsw.Error, as `load`.
+        """
+        loading = self._begun()
+        self._connection.execute("BEGIN IMMEDIATE")
+        early = loading.put(states)
+        if early is not None:
+            self._connection.execute("ROLLBACK")
+            return early
         self._move(marks)
         self._connection.execute("COMMIT")
         self.tail.forget()
+        return None
 
+    def rest(self) -> None:
+        """Free the memory that reading the topics takes; it is taken again when it must be."""
+        self._loading = None
+
+    def entities(self) -> list[tuple[str, str]]:
+        """Return the namespaces and names of all Entities that have instances."""
+        self.rounds.finish()
+        names = _decode_names(one(self._connection, self._queries["list_entities"]))
+        return [(namespace, entity) for namespace, entity, _ in (name.split("/") for name in names)]
+
+    @property
+    def proven_position(self) -> int:
+        """Return up to which turn the events are held against the outcomes."""
+        found = self._connection.execute(self._queries["proven_position"]).fetchone()
+        return self.position if found is None else int(found[0])
+
+    def prove(self, marks: Marks) -> None:
+        """Say that all events are held against the outcomes, and move the marks of their topics."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(self._queries["delete_proven_position"])
+        self._move(marks)
+        self._connection.execute("COMMIT")
+
+    def turns(self, after: int, until: int) -> Iterator[Turn]:
+        """Yield the turns above a position up to another, in order. Raises JournalCorrupt."""
+        while after < until:
+            rows = read_page(self._connection, self._queries, after, until, PAGE_ROWS)
+            for row in rows:
+                yield from row.turns
+            after = rows[-1].position
+
+    def position_of(self, key: EntityKey, command_id: str) -> int:
+        """Return the position of a finished Command, 0 if there is none."""
+        self.rounds.finish()
+        hashed = command_hash(self.modulus, key, command_id)
+        if not self.filter.might_contain(hashed):
+            return 0
+        positions = find_commands(self._connection, self._queries, [hashed], self.position)
+        for row in read_rows(self._connection, self._queries, positions):
+            if any(turn.command.key == key and turn.command.id == command_id for turn in row.turns):
+                return row.position
+        return 0
+
+    def _begun(self) -> Loading:
+        if self._loading is None:
+            self.rounds.finish()
+            self._loading = Loading(self._connection, self._queries, self.modulus, self._shares)
+        return self._loading
+
+    # ---------------------------------------------------------------- what is pending
     def pending(self) -> list[Pending]:
         """Return everything pending, in order. Raises JournalCorrupt."""
         return read_pending(self._connection, self._queries)
-
-    def is_finished(self, key: EntityKey, command_id: str) -> bool:
-        """Return whether a Command has a turn; everything must be indexed."""
-        hashed = command_hash(self.modulus, key, command_id)
-        if not self.filter.might_contain(hashed):
-            return False
-        positions = find_commands(self._connection, self._queries, [hashed], self.position)
-        rows = read_rows(self._connection, self._queries, positions)
-        return any(turn.command.key == key and turn.command.id == command_id for row in rows for turn in row.turns)
-
-    def _move(self, marks: Marks) -> None:
-        moved = {topic: mark for topic, mark in marks.items() if self.marks.get(topic) != mark}
-        self._put_reached(
-            self._connection, [value for topic, mark in moved.items() for value in (topic, mark.identity, mark.next_offset)]
-        )
-        self.marks.update(moved)
 
     def forget_pending(self, topic: str) -> None:
         """Forget everything pending, to read it from the topic's beginning. Raises apsw.Error; then use it no more."""
@@ -140,6 +191,13 @@ class Replica(Store):
         if mark is not None:
             self._move({topic: Mark(mark.identity, 0)})
         self._connection.execute("COMMIT")
+
+    def _move(self, marks: Marks) -> None:
+        moved = {topic: mark for topic, mark in marks.items() if self.marks.get(topic) != mark}
+        self._put_reached(
+            self._connection, [value for topic, mark in moved.items() for value in (topic, mark.identity, mark.next_offset)]
+        )
+        self.marks.update(moved)
 
 
 def by_turn(transition: Transition) -> Transition:

@@ -49,7 +49,7 @@ def _read(replica: Replica, number: int, node: Node) -> bool:
     before: set[str] = set()
     for _ in range(ROUNDS):
         with closing(node.make_feed(number)) as feed:
-            restoring = Restoring(replica, feed, node.survey, node.topics(number), lambda: None)
+            restoring = Restoring(replica, feed, node.survey, node.topics(number), lambda: None, whole=True)
             early = restoring.follow(node.entities_of(number))
             restoring.read_pending()
             problems = [*restoring.find_surplus(node.entities_of(number)), *early]
@@ -65,7 +65,7 @@ def _read(replica: Replica, number: int, node: Node) -> bool:
 def _finished_but_pending(number: int, replica: Replica) -> Iterator[str]:
     for entry in replica.pending():
         command = entry.command
-        if replica.is_finished(command.key, command.id):
+        if replica.position_of(command.key, command.id):
             yield f"partition {number}: Command {command.id} of {command.key} is finished, and pending as number {entry.number}"
 
 

@@ -131,10 +131,8 @@ class ChunkedInsert:
         row, _, suffix = rest.partition(")")
         self._width = row.count("?")
         row = row.replace(" ", "") + ")"
-        self._statements = [
-            (rows * self._width, f"{head}SELECT * FROM (VALUES{','.join([row] * rows)}) WHERE column1 IS NOT NULL{suffix}")
-            for rows in CHUNK_ROWS
-        ]
+        begin, end = head + "SELECT * FROM (VALUES", ") WHERE column1 IS NOT NULL" + suffix  # noqa: S608 - both are our own
+        self._statements = [(rows * self._width, begin + ",".join([row] * rows) + end) for rows in CHUNK_ROWS]
         self.values_max = CHUNK_ROWS[-1] * self._width
 
     def __call__(self, connection: apsw.Connection, values: Sequence[SqlValue]) -> None:

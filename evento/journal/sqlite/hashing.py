@@ -17,6 +17,11 @@ def command_hash(modulus: int, key: EntityKey, command_id: str) -> int:
     return int.from_bytes(f"{key[0]}/{key[1]}/{key[2]}\n{command_id}".encode(), "little") % modulus
 
 
+def named_hash(modulus: int, name: bytes, command_id: bytes) -> int:
+    """Return the same, of an instance by its name."""
+    return int.from_bytes(name + b"\n" + command_id, "little") % modulus
+
+
 def make_modulus(draw: Callable[[], int]) -> int:
     """Return a random prime of 60 bits; `draw` gives random numbers of 64 bits that nobody can foresee."""
     while True:

@@ -20,11 +20,16 @@ def index_chunk(connection: apsw.Connection, queries: dict[str, str], until: int
     if last <= after:
         return after
     connection.execute("BEGIN IMMEDIATE")
+    index_rows(connection, queries, after, last)
+    connection.execute("COMMIT")
+    return last
+
+
+def index_rows(connection: apsw.Connection, queries: dict[str, str], after: int, last: int) -> None:
+    """Index the rows above a position up to another, in an open commit; those before must be indexed."""
     for step in _STEPS:
         connection.execute(queries[step], (after, last))
     connection.execute(queries["set_indexed_position"], (last,))
-    connection.execute("COMMIT")
-    return last
 
 
 class Rounds:

@@ -3,14 +3,16 @@
 Everything is a MessagePack array (no field names) of the model's fields in their order, so that one call in C encodes or decodes
 all of a row, or of a thousand rows. What a row's other columns say is in there as well: the columns are for SQL, this is the truth.
 A row's checksum goes on from the row before, so that a lost or moved row is found; rows that follow each other are checked at once.
-It knows no SQL.
+What a replica took from its topics stands there as it came, one outcome a row, in place of the turns. It knows no SQL.
 """
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import msgspec
 
 from evento.errors import JournalCorrupt
+from evento.journal.outcomes import decode_outcome
 from evento.model.command import Event, Pending, State, Turn
 from evento.model.keys import EntityKey
 
@@ -54,9 +56,19 @@ class StoredEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
     turns: tuple[_TurnsEvents, ...]
 
 
+class _KeptRun(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A row of the log, with turns or with an outcome as it came."""
+
+    position: int
+    instance: int
+    before: int
+    state_checksum: int
+    turns: tuple[Turn, ...] | bytes
+
+
 encode = msgspec.msgpack.Encoder().encode
+_decode_kept = msgspec.msgpack.Decoder(list[_KeptRun]).decode
 _decode_events = msgspec.msgpack.Decoder(list[StoredEvents]).decode
-_decode_run = msgspec.msgpack.Decoder(StoredRun).decode
 _decode_runs = msgspec.msgpack.Decoder(list[StoredRun]).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 _decode_states = msgspec.msgpack.Decoder(list[State]).decode
@@ -76,28 +88,33 @@ def encode_run(
     return encode((position, instance, before, checksum, turns)), content, checksum
 
 
+def encode_outcome(position: int, instance: int, before: int, outcome: bytes) -> bytes:
+    """Return a row of the log as `StoredRun`, with an outcome as it came in place of the turns."""
+    return encode((position, instance, before, 0, outcome))
+
+
 def decode_run(content: bytes | memoryview) -> StoredRun:
     """Return one row. Raises JournalCorrupt."""
-    try:
-        return _decode_run(content)
-    except _UNREADABLE as error:
-        raise JournalCorrupt(f"the turns are unreadable: {error}") from error
+    [run] = decode_runs(content, 1)
+    return run
 
 
-def decode_runs(joined: bytes, count: int) -> list[StoredRun]:
+def decode_runs(joined: bytes | memoryview, count: int) -> list[StoredRun]:
     """Return `count` rows that stand one after another in `joined`. Raises JournalCorrupt."""
+    content = _array(joined, count)
     try:
-        return _decode_runs(_array(joined, count))
-    except _UNREADABLE as error:
-        raise JournalCorrupt(f"rows are unreadable: {error}") from error
+        return _decode_runs(content)
+    except _UNREADABLE:  # there are outcomes as they came, or it is damaged
+        return _told(content)
 
 
-def decode_events(joined: bytes, count: int) -> list[StoredEvents]:
+def decode_events(joined: bytes, count: int) -> Sequence[StoredEvents | StoredRun]:
     """Return what a fold needs of `count` rows that stand one after another in `joined`. Raises JournalCorrupt."""
+    content = _array(joined, count)
     try:
-        return _decode_events(_array(joined, count))
-    except _UNREADABLE as error:
-        raise JournalCorrupt(f"rows are unreadable: {error}") from error
+        return _decode_events(content)
+    except _UNREADABLE:
+        return _told(content)
 
 
 def decode_state(content: bytes) -> State:
@@ -150,5 +167,22 @@ def is_inline(state: State | None) -> bool:
     return state is not None and state.payload is not None and len(state.payload) <= STATE_INLINE_BYTES_MAX
 
 
-def _array(joined: bytes, count: int) -> bytes:
-    return _ARRAY_32 + count.to_bytes(4, "big") + joined
+def _array(joined: bytes | memoryview, count: int) -> bytes:
+    return b"".join((_ARRAY_32, count.to_bytes(4, "big"), joined))
+
+
+def _told(content: bytes) -> list[StoredRun]:
+    try:
+        kept = _decode_kept(content)
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"the turns are unreadable: {error}") from error
+    return [StoredRun(run.position, run.instance, run.before, run.state_checksum, _turns(run.turns)) for run in kept]
+
+
+def _turns(kept: tuple[Turn, ...] | bytes) -> tuple[Turn, ...]:
+    if isinstance(kept, tuple):
+        return kept
+    told = decode_outcome(kept)
+    if not isinstance(told, Turn):
+        raise JournalCorrupt("a row of the log holds a refusal")
+    return (told,)

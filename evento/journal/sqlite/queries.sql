@@ -7,6 +7,11 @@
 INSERT INTO run (position, instance, name, before, events, hash, more, turns, state, state_checksum, chain)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: load_run
+-- Append rows of the log that hold an outcome as it came, of one turn, without a state.
+INSERT INTO run (position, instance, name, before, events, hash, turns, state_checksum, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
+
 -- name: put_instance
 -- Write a state that has no row of the log to stand in.
 INSERT INTO instance (number, name, version, state, state_checksum)
@@ -112,6 +117,13 @@ FROM (SELECT w.key AS place, i.*, length(i.state) AS size FROM json_each(?) AS w
 -- name: find_places
 -- Instances by a JSON array of names: [place in the array, number, version].
 SELECT json_group_array(json_array(w.key, i.number, i.version)) FROM json_each(?) AS w CROSS JOIN instance AS i ON i.name = w.value
+
+-- name: list_entities
+-- The names of all instances up to the last slash, each once: from one Entity's first instance to that of the next.
+WITH RECURSIVE first(name) AS (SELECT min(name) FROM instance
+    UNION ALL SELECT (SELECT min(i.name) FROM instance AS i WHERE i.name >= rtrim(rtrim(first.name, replace(first.name, '/', '')), '/') || '0')
+        FROM first WHERE first.name IS NOT NULL)
+SELECT json_group_array(rtrim(name, replace(name, '/', ''))) FROM first WHERE name IS NOT NULL
 
 -- name: list_instances
 -- The same for a page of names between two, with the name in place of the place.
@@ -219,6 +231,18 @@ SELECT hash, json_group_array(position) FROM command_index GROUP BY hash HAVING 
 -- name: read_reached
 -- How far each topic is read.
 SELECT topic, identity, next_offset FROM reached
+
+-- name: proven_position
+-- Up to where the events are held against the outcomes, if that is not everywhere.
+SELECT value FROM meta WHERE name = 'proven_position'
+
+-- name: put_proven_position
+-- Remember it, where it is not remembered yet.
+INSERT OR IGNORE INTO meta (name, value) VALUES ('proven_position', ?)
+
+-- name: delete_proven_position
+-- It is everywhere again.
+DELETE FROM meta WHERE name = 'proven_position'
 
 -- name: put_reached
 -- Move such a mark; the code repeats the placeholders for many rows at once.

@@ -142,6 +142,11 @@ class Tail:
             found[key] = head
         return found, missing
 
+    def skip(self, position: int) -> None:
+        """Show everybody what was written and indexed without being in here, up to `position`; nothing else may be unindexed."""
+        self.position = self.current.last = position
+        self.forget()
+
     def publish(self, position: int) -> None:
         """Show everybody what the writer has put into `current`, up to `position`."""
         self.position = self.current.last = position
