@@ -224,5 +224,5 @@ def put_turn(producer: Producer, kafka: Kafka, name: str, parts: tuple[str, ...]
         "state": state_record(f"{kafka.prefix}bank.Account.state", KEY, state(1)),
     }
     for part in parts:
-        topic, key, value, headers = records[part]
-        producer.produce(topic, value, key, 0, headers=list(headers))
+        record = records[part]
+        producer.produce(record.topic, record.value, record.key, 0, headers=list(record.headers))

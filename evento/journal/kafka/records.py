@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from evento.errors import JournalCorrupt, JournalError, PayloadRefused
 from evento.journal.kafka.inputs import HeadersRead, read_input
@@ -46,6 +47,7 @@ _FORMAT = b"\x01"  # in front of what only Evento reads: MessagePack arrays of t
 _AVRO: Header = ("content-type", b"application/avro")
 _SPEC: Header = ("ce_specversion", b"1.0")
 _OUTCOMES: Mapping[OutcomeKind, Header] = {kind: ("evento-outcome", kind.value.encode()) for kind in OutcomeKind}
+_SUCCEEDED = _OUTCOMES[OutcomeKind.SUCCEEDED]  # looking a member up in a dict calls its hash, which is written in Python
 _REFUSED: Header = ("evento-outcome", REFUSED.encode())
 _REJECTION: Header = ("evento-rejection", b"true")
 _KINDS_KEPT = 4096  # headers of types and revisions, made once
@@ -57,7 +59,7 @@ _decode_pending = msgspec.msgpack.Decoder(Pending).decode
 _decode_inputs = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """A record to be written. Without a value it says that what stood under its key is gone."""
 
     topic: str
@@ -175,7 +177,7 @@ def state_record(topic: str, key: EntityKey, state: State) -> Record:
     """Return the record that replaces an instance's state. Raises JournalError for a state without payload."""
     if state.payload is None:
         raise JournalError(f"{key}: a state without payload has no record", key=str(key))
-    headers = [("evento-version", b"%d" % state.version), _revision(state.revision), _AVRO]
+    headers: list[Header] = [("evento-version", b"%d" % state.version), _revision(state.revision), _AVRO]
     return Record(topic, key.id.encode(), pack_confluent(state.schema_id, state.payload), headers)
 
 
@@ -193,9 +195,11 @@ def read_state(value: bytes, headers: HeadersRead | None) -> State:
 # ------------------------------------------------------------------ outcomes
 def outcome_record(topic: str, turn: Turn) -> Record:
     """Return the record that tells what became of a Command."""
-    command = turn.command
-    headers = [("evento-command-id", command.id.encode()), _OUTCOMES[turn.kind], _AVRO]
-    return Record(topic, str(command.key).encode(), encode_turn(turn), headers)
+    command, kind = turn.command, turn.kind
+    namespace, entity, instance_id = command.key
+    outcome = _SUCCEEDED if kind is OutcomeKind.SUCCEEDED else _OUTCOMES[kind]
+    headers: list[Header] = [("evento-command-id", command.id.encode()), outcome, _AVRO]
+    return Record(topic, f"{namespace}/{entity}/{instance_id}".encode(), encode_turn(turn), headers)
 
 
 def refusal_record(topic: str, refusal: Refusal) -> Record:
