@@ -43,10 +43,11 @@ class MeteredObserver(Observer):
         for turn in turns:
             of_entities.setdefault(turn.command.key[:2], []).append(turn)
         for (namespace, entity), finished in of_entities.items():
-            kinds = [turn.kind for turn in finished]
+            kinds, left = [turn.kind for turn in finished], len(finished)
             for kind in _KINDS:
-                if number := kinds.count(kind):
+                if left and (number := kinds.count(kind)):
                     self._count((namespace, entity, kind.value)).add(number)
+                    left -= number
             oldest_us = min([turn.command.accepted_us for turn in finished])
             self._duration((namespace, entity)).observe(max(0, now_us - oldest_us) / _US, len(finished))
 

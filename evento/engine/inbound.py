@@ -6,7 +6,7 @@ bytes on a wire: the journal gives Inputs.
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ from evento.model.transition import Input, Refusal, Transition
 logger = logging.getLogger(__name__)
 
 READ_INPUTS = 1_000  # taken from the journal at a time
-Judge = Callable[[Input], Awaitable[Command | EventoError]]
+Judge = Callable[[Input], Command | EventoError | Awaitable[Command | EventoError]]  # nearly always there is nothing to wait for
 
 
 class Source:
@@ -46,8 +46,12 @@ class Intake(Protocol):
         """Take a Command in. Raises IdReused, Overloaded, NotReady."""
         ...
 
+    def has_input_room(self) -> bool:
+        """Tell whether Commands are taken, and there is room for one that has time."""
+        ...
+
     async def wait_input_room(self) -> None:
-        """Wait until Commands are taken, and there is room for one that has time."""
+        """Wait until that is so."""
         ...
 
     def tell_refusals(self) -> None:
@@ -79,25 +83,37 @@ class Inbound:
             except JournalCorrupt as error:
                 logger.error("%s", error.message)
                 continue
-            for given in inputs:
-                await self._take(given, intake)
+            await self._take(inputs, intake)
 
-    async def _take(self, given: Input, intake: Intake) -> None:
-        source = Source(self, given)
-        self._under_way.setdefault(given.source, deque()).append(source)
-        judged = await self._judge(given)
-        if isinstance(judged, EventoError):
-            self.refuse(source, judged)
-            return
-        while True:
-            await intake.wait_input_room()
-            try:
-                intake.accept_input(judged, source)
-            except Overloaded:
-                continue
-            except IdReused as error:
-                self.refuse(source, error)
-            return
+    async def _take(self, inputs: Sequence[Input], intake: Intake) -> None:
+        judge, accept, has_room = self._judge, intake.accept_input, intake.has_input_room
+        for given in inputs:
+            source = Source(self, given)
+            self._note(source)
+            judged = judge(given)
+            if not isinstance(judged, Command):
+                if not isinstance(judged, EventoError):
+                    judged = await judged
+                if isinstance(judged, EventoError):
+                    self.refuse(source, judged)
+                    continue
+            while True:
+                if not has_room():
+                    await intake.wait_input_room()
+                try:
+                    accept(judged, source)
+                except Overloaded:
+                    continue
+                except IdReused as error:
+                    self.refuse(source, error)
+                break
+
+    def _note(self, source: Source) -> None:
+        name = source.input.source
+        under_way = self._under_way.get(name)
+        if under_way is None:
+            under_way = self._under_way[name] = deque()
+        under_way.append(source)
 
     def refuse(self, source: Source, error: EventoError) -> None:
         """Answer an input with a refusal, by the next commit."""

@@ -13,6 +13,9 @@ from evento.model.keys import EntityKey, check_command_id, check_instance_id
 from evento.model.transition import Input
 from evento.registry.catalog import Catalog
 
+Canonical = Callable[[bytes], bytes]
+Judged = Command | EventoError | Awaitable[Command | EventoError]
+
 
 class Judging:
     """Judges against the catalog that `catalog` returns; `refresh` looks whether there is a newer one."""
@@ -23,10 +26,14 @@ class Judging:
         self._catalog = catalog
         self.refresh = refresh
         self._partition_of = partition_of
+        self._used: Catalog | None = None
+        self._canonical: dict[tuple[str, str, str, int], Canonical] = {}  # of that catalog, for what was asked for
 
-    async def judge_input(self, given: Input, partition: int) -> Command | EventoError:
-        """Return the Command of an input that was found in a partition, or why it is refused."""
-        if given.command is None:
+    def judge_input(self, given: Input, partition: int) -> Judged:
+        """Return the Command of an input that was found in a partition, or why it is refused. If the catalog in use does not
+        know the Command, that must be waited for."""
+        command = given.command
+        if command is None:
             return InvalidRequest(given.problem)
         belongs = self._partition_of(given.key)
         if belongs != partition:
@@ -35,9 +42,9 @@ class Judging:
                 "use the partitioner murmur2 of the key's bytes, as Java's clients do"
             )
         try:
-            return self._judged(given.command)  # nearly always all there is to do
+            return self._fitting(self._catalog(), command)  # ids were checked with the record's form
         except EventoError:
-            return await self.judge(given.command)
+            return self.judge(command)
 
     async def judge(self, command: Command) -> Command | EventoError:
         """Return a Command as it may be executed, its payload canonical, or why it is refused."""
@@ -53,13 +60,27 @@ class Judging:
             return error
 
     def _judged(self, command: Command) -> Command:
-        catalog, key = self._catalog(), command.key
-        check_instance_id(key.id)
+        check_instance_id(command.key.id)
         check_command_id(command.id)
-        catalog.command(key.namespace, key.entity, command.type)
-        known = catalog.command_schema_ids(key.namespace, key.entity, command.type)
-        if command.schema_id not in known:
-            ids = ", ".join(map(str, known))
-            raise NotFound(f"{command.type} has no schema {command.schema_id}; it has {ids}", schema_id=command.schema_id)
-        payload = catalog.schema(command.schema_id).canonical(command.payload)
+        return self._fitting(self._catalog(), command)
+
+    def _fitting(self, catalog: Catalog, command: Command) -> Command:
+        """Return a Command as this catalog has it. Raises NotFound, PayloadRefused."""
+        if catalog is not self._used:
+            self._used, self._canonical = catalog, {}
+        namespace, entity, _ = command.key
+        place = (namespace, entity, command.type, command.schema_id)
+        canonical = self._canonical.get(place)
+        if canonical is None:
+            canonical = self._canonical[place] = _canonical(catalog, *place)
+        payload = canonical(command.payload)
         return command if payload == command.payload else msgspec.structs.replace(command, payload=payload)
+
+
+def _canonical(catalog: Catalog, namespace: str, entity: str, kind: str, schema_id: int) -> Canonical:
+    catalog.command(namespace, entity, kind)
+    known = catalog.command_schema_ids(namespace, entity, kind)
+    if schema_id not in known:
+        ids = ", ".join(map(str, known))
+        raise NotFound(f"{kind} has no schema {schema_id}; it has {ids}", schema_id=schema_id)
+    return catalog.schema(schema_id).canonical

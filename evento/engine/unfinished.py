@@ -28,9 +28,15 @@ class Limits(Struct, frozen=True):
 
 
 def shared(limits: Limits, partitions: int) -> Limits:
-    """Return the limits of one of several workers in a process: twice an even share of what it holds, for no load is even."""
+    """Return the limits of one of several workers in a process: twice an even share of what it holds, for no load is even.
+
+    However many there are, half of an inbox holds a batch: with less, commits would be small, and cost as much as large ones. The
+    bytes bound memory all the same.
+    """
     names = ("inbox_commands", "inbox_bytes", "pending_commands", "cached_instances", "cached_bytes")
-    return replace(limits, **{name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names})
+    shares = {name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names}
+    shares["inbox_commands"] = max(shares["inbox_commands"], min(limits.inbox_commands, 2 * limits.batch_commands))
+    return replace(limits, **shares)
 
 
 class Unfinished:

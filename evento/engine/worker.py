@@ -227,9 +227,13 @@ class Worker:
         """See `evento.engine.inbound.Intake`."""
         self.accept(command, source, eager=False, origin=source)
 
+    def has_input_room(self) -> bool:
+        """See `evento.engine.inbound.Intake`."""
+        return self.open and self._execution is not None and self.unfinished.has_room_for_inputs()
+
     async def wait_input_room(self) -> None:
         """See `evento.engine.inbound.Intake`."""
-        while not self.open or self._execution is None or not self.unfinished.has_room_for_inputs():
+        while not self.has_input_room():
             await self.unfinished.wait_change()
 
     def tell_refusals(self) -> None:

@@ -42,7 +42,9 @@ def data(content: bytes) -> bytes:
 
 def text(content: str) -> bytes:
     """Return a string."""
-    return data(content.encode())
+    encoded = content.encode()
+    size = len(encoded)
+    return (_LONGS[size] if size < _SMALL else encode_long(size)) + encoded
 
 
 word = lru_cache(maxsize=4096)(text)  # names of types and revisions: few, and there again and again

@@ -37,6 +37,10 @@ _REFUSAL = NULL + SOME
 _FINISHED = (OutcomeKind.SUCCEEDED, OutcomeKind.REJECTED, OutcomeKind.CONFLICT, OutcomeKind.DISCARDED)
 _KINDS = {kind.value: kind for kind in _FINISHED}
 _KIND_TEXTS = {kind: text(kind.value) for kind in _FINISHED}
+_SUCCEEDED = OutcomeKind.SUCCEEDED  # looking a member up in a dict calls its hash, which is written in Python
+_SUCCEEDED_TEXT = _KIND_TEXTS[_SUCCEEDED]
+_RECORD_TIME_US = 1_000  # times of records are whole milliseconds, and many share one
+_shared_time = lru_cache(maxsize=1024)(time)
 _FRAME = pack_confluent(OUTCOME_ID, b"")
 _FRAME_BYTES = len(_FRAME)
 _NO_SIZE = 129
@@ -69,28 +73,29 @@ def encode_turn(turn: Turn) -> bytes:
     """Return the value that tells a finished Command."""
     command = turn.command
     namespace, entity, instance_id = command.key
+    accepted_us = command.accepted_us
+    events, failure = turn.events, turn.failure
     parts = [
         _begin(namespace, entity),
         text(instance_id),
         text(command.id),
-        _KIND_TEXTS[turn.kind],
-        time(turn.time_us),
+        _SUCCEEDED_TEXT if turn.kind is _SUCCEEDED else _KIND_TEXTS[turn.kind],
+        _shared_time(turn.time_us),
         _TURN,
         word(command.type),
         long(command.schema_id),
         data(command.payload),
-        time(command.accepted_us),
+        time(accepted_us) if accepted_us % _RECORD_TIME_US else _shared_time(accepted_us),
         NULL if command.expected is None else SOME + long(command.expected),
         NULL if command.due_us is None else SOME + time(command.due_us),
         NULL if command.context is None else _context(command.context),
         long(turn.before),
     ]
-    if turn.events:
-        parts.append(long(len(turn.events)))
-        for event in turn.events:
+    if events:
+        parts.append(long(len(events)))
+        for event in events:
             parts += word(event.type), long(event.schema_id), data(event.payload), TRUE if event.rejection else NULL
-    failure = NULL if turn.failure is None else _failure(turn.failure)
-    parts += NULL, word(turn.revision), long(turn.attempts), failure, NULL
+    parts += NULL, word(turn.revision), long(turn.attempts), NULL if failure is None else _failure(failure), NULL
     return b"".join(parts)
 
 

@@ -53,6 +53,10 @@ def test_consumers_read_what_is_committed_and_never_begin_elsewhere_than_told() 
         assert properties["enable.auto.commit"] is properties["enable.auto.offset.store"] is False
 
 
+def test_who_reads_fast_is_not_left_without_records_for_a_second() -> None:
+    assert reader_properties(CLUSTER, "evento")["fetch.queue.backoff.ms"] == 5
+
+
 def test_the_librarys_lines_are_logged() -> None:
     assert all(isinstance(properties["logger"], logging.Logger) for _, properties in ALL)
 

@@ -361,5 +361,5 @@ def put_turn(
         "state": state_record(f"{topics}state", key, state(1)),
     }
     for part in parts:
-        topic, key, value, headers = records[part]
-        producer.produce(topic, value, key, 0, headers=list(headers))
+        record = records[part]
+        producer.produce(record.topic, record.value, record.key, 0, headers=list(record.headers))

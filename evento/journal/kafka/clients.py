@@ -92,7 +92,7 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
             # and the default pause of 100 ms would be in every commit.
             "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 5,
-            "linger.ms": 2,  # a flush ends it early
+            "linger.ms": 100,  # a flush ends it early: so each topic's records of a commit go in one request
             "compression.type": "lz4",
             "message.max.bytes": message_bytes_max,
             "queue.buffering.max.messages": 20_000,  # bounds of one commit
@@ -143,6 +143,8 @@ _READING: Mapping[str, object] = {
     # Bounds of what is read ahead, for each partition; the defaults are 100,000 records and 64 MiB.
     "queued.min.messages": 1_000,
     "queued.max.messages.kbytes": 16_384,
+    # When so much is ahead, the client looks again after this. The default of a second left whoever reads fast with nothing to do.
+    "fetch.queue.backoff.ms": 5,
     "fetch.wait.max.ms": 50,  # how long the broker keeps a fetch that finds nothing
 }
 

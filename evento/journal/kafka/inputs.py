@@ -5,6 +5,7 @@ catalog: whether the Command and its schema exist, and the payload fits, is judg
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 from evento.errors import CommandError, InvalidName, InvalidRequest, PayloadRefused
@@ -31,6 +32,9 @@ _READ = frozenset(
         "evento-due",
     )
 )
+_USUAL = frozenset(("ce_id", "ce_type"))
+_TYPES_KEPT = 1_024
+_TYPE_SHORT = 256  # a longer one is not kept: whoever writes records must not fill the memory with them
 _SOURCE_DIGITS = 16
 _DIGITS_MAX = 16
 _SHOWN_MAX = 80
@@ -51,8 +55,8 @@ def read_input(
 
     `timestamp_us` is the record's: with it the Command counts as accepted.
     """
-    instance_id, command_id, said, command = "", "", dict[str, str](), None
-    problem = ""
+    instance_id, command_id, command, problem = "", "", None, ""
+    said: dict[str, str] = {}
     try:
         instance_id = _instance_id(key)
     except CommandError as error:
@@ -87,23 +91,19 @@ def _said(headers: HeadersRead | None) -> dict[str, str]:
     if headers is not None and len(headers) > HEADERS_MAX:
         raise InvalidRequest(f"{len(headers)} headers are more than the limit of {HEADERS_MAX}")
     for name, value in headers or ():
-        size += len(name) + len(value or b"")
+        size += len(name) + (0 if value is None else len(value))
         if name in _READ:
-            said[name] = _header(name, value, said)
+            if name in said:
+                raise InvalidRequest(f"header {name}: must not be repeated")
+            if value is None:
+                raise InvalidRequest(f"header {name}: must have a value, or be left out")
+            try:
+                said[name] = value.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidRequest(f"header {name} {_shown(value)}: must be UTF-8") from error
     if size > HEADER_BYTES_MAX:
         raise InvalidRequest(f"{size} bytes of headers are more than the limit of {HEADER_BYTES_MAX}")
     return said
-
-
-def _header(name: str, value: bytes | None, said: dict[str, str]) -> str:
-    if name in said:
-        raise InvalidRequest(f"header {name}: must not be repeated")
-    if value is None:
-        raise InvalidRequest(f"header {name}: must have a value, or be left out")
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"header {name} {_shown(value)}: must be UTF-8") from error
 
 
 def _command_id(said: dict[str, str], source: str, offset: int) -> str:
@@ -123,10 +123,16 @@ def _command(key: EntityKey, command_id: str, said: dict[str, str], value: bytes
     if not 0 <= timestamp_us <= TIME_MAX_US:
         raise InvalidRequest(f"the record's timestamp, {timestamp_us} µs since 1970, must be set, and lie before the year 10000")
     schema_id, payload = _payload(value)
+    full = said.get("ce_type")
+    if full is None:
+        raise InvalidRequest("header ce_type: must be the Command's name")
+    kind = _type(key.namespace, full) if len(full) < _TYPE_SHORT else _type.__wrapped__(key.namespace, full)
+    if said.keys() <= _USUAL:
+        return Command(command_id, key, kind, schema_id, payload, timestamp_us)
     return Command(
         command_id,
         key,
-        _type(key.namespace, said),
+        kind,
         schema_id,
         payload,
         timestamp_us,
@@ -145,10 +151,8 @@ def _payload(value: bytes | None) -> tuple[int, bytes]:
     return schema_id, payload
 
 
-def _type(namespace: str, said: dict[str, str]) -> str:
-    full = said.get("ce_type")
-    if full is None:
-        raise InvalidRequest("header ce_type: must be the Command's name")
+@lru_cache(_TYPES_KEPT)
+def _type(namespace: str, full: str) -> str:
     place, dot, name = full.rpartition(".")
     if dot and place != namespace:
         raise InvalidRequest(f"header ce_type {full[:_SHOWN_MAX]!r}: must be a Command of the namespace {namespace}")

@@ -116,14 +116,13 @@ class Owner:
         for transition, outcome in zip(transitions, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 batch.add(transition, group.version)
-        records = batch.finished()
-        if records:
+        if batch:
             begun = Patience(0.0)
             with self._commits:
-                reached = self._transactions.commit(records, lambda: self._offsets(batch.inputs), self._lease.proof)
-            marks = {topic: Mark(self._topics.identity(topic), offset + 1) for topic, offset in reached.items()}
+                done = self._transactions.commit(batch, lambda: self._offsets(batch.inputs), self._lease.proof)
+            marks = {topic: Mark(self._topics.identity(topic), offset + 1) for topic, offset in done.reached.items()}
             self._replica.advance(group, marks, batch.inputs)
-            self._observer.committed(begun.over_s, len(records))
+            self._observer.committed(begun.over_s, done.records)
         return outcomes
 
     def _offsets(self, inputs: Mapping[str, Done]) -> Sequence[TopicPartition]:

@@ -49,6 +49,7 @@ _FORMAT = b"\x01"  # in front of what only Evento reads: MessagePack arrays of t
 _AVRO: Header = ("content-type", b"application/avro")
 _SPEC: Header = ("ce_specversion", b"1.0")
 _OUTCOMES: Mapping[OutcomeKind, Header] = {kind: ("evento-outcome", kind.value.encode()) for kind in OutcomeKind}
+_SUCCEEDED = _OUTCOMES[OutcomeKind.SUCCEEDED]  # looking a member up in a dict calls its hash, which is written in Python
 _REFUSED: Header = ("evento-outcome", REFUSED.encode())
 _VERSION = "evento-version"
 _REVISION = "evento-revision"
@@ -63,7 +64,7 @@ _decode_inputs = msgspec.msgpack.Decoder(dict[str, int]).decode
 _decode_topics = msgspec.json.Decoder(dict[str, tuple[str, bool]]).decode
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """A record to be written. Without a value it says that what stood under its key is gone."""
 
     topic: str
@@ -192,7 +193,7 @@ def state_record(topic: str, key: EntityKey, state: State) -> Record:
     """Return the record that replaces an instance's state. Raises JournalError for a state without payload."""
     if state.payload is None:
         raise JournalError(f"{key}: a state without payload has no record", key=str(key))
-    headers = [(_VERSION, b"%d" % state.version), _revision(state.revision), _AVRO]
+    headers: list[Header] = [(_VERSION, b"%d" % state.version), _revision(state.revision), _AVRO]
     return Record(topic, key.id.encode(), pack_confluent(state.schema_id, state.payload), headers)
 
 
@@ -214,9 +215,11 @@ def read_state(value: bytes, headers: HeadersRead | None) -> State:
 # ------------------------------------------------------------------ outcomes
 def outcome_record(topic: str, turn: Turn) -> Record:
     """Return the record that tells what became of a Command."""
-    command = turn.command
-    headers = [("evento-command-id", command.id.encode()), _OUTCOMES[turn.kind], _AVRO]
-    return Record(topic, str(command.key).encode(), encode_turn(turn), headers)
+    command, kind = turn.command, turn.kind
+    namespace, entity, instance_id = command.key
+    outcome = _SUCCEEDED if kind is OutcomeKind.SUCCEEDED else _OUTCOMES[kind]
+    headers: list[Header] = [("evento-command-id", command.id.encode()), outcome, _AVRO]
+    return Record(topic, f"{namespace}/{entity}/{instance_id}".encode(), encode_turn(turn), headers)
 
 
 def refusal_record(topic: str, refusal: Refusal) -> Record:

@@ -6,11 +6,12 @@ Blocks: for one thread.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from msgspec import Struct
 
 from evento.errors import JournalRefused, JournalRewind
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
@@ -28,7 +29,8 @@ SLOW_S = 1.0  # a commit that took longer may have been asked for twice
 AGAIN_S = 0.05
 QUEUE_FULL_S = 0.05
 TRIES = 4  # of a commit that was aborted because the group is being balanced
-Headers = list[tuple[str, str | bytes | None]]
+Produce = Callable[..., None]
+Delivered = Callable[[KafkaError | None, Message], None]
 _DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,13 @@ class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class Done(Struct, frozen=True):
+    """A commit that is durable: the offset of its last record on each topic, and how many records it has."""
+
+    reached: Mapping[str, int]
+    records: int
 
 
 class Transactions:
@@ -88,10 +97,8 @@ class Transactions:
                 self._producer.purge()
                 self._producer = None
 
-    def commit(
-        self, records: Sequence[Record], offsets: Callable[[], Sequence[TopicPartition]], proof: Callable[[], Any]
-    ) -> Mapping[str, int]:
-        """Commit records and the input's offsets; return the offset of the last record on each topic.
+    def commit(self, records: Iterable[Record], offsets: Callable[[], Sequence[TopicPartition]], proof: Callable[[], Any]) -> Done:
+        """Commit records and the input's offsets. The records are asked for again if the commit must be made again.
 
         Raises JournalRewind: it did not happen, or nobody knows, and only who owns the partition anew can tell. Raises another
         JournalError if this process can never do it.
@@ -103,7 +110,7 @@ class Transactions:
                 raise JournalRewind("the partition is no longer this node's; nothing was stored")
             begun = Patience(SLOW_S)
             try:
-                reached = self._attempt(records, offsets(), metadata, patience)
+                done = self._attempt(records, offsets(), metadata, patience)
                 self._committing = False
             except _Failed as failed:
                 self._end(failed.failure)
@@ -111,51 +118,60 @@ class Transactions:
                 last = failed.failure
             else:
                 self._doubtful |= begun.is_over
-                return reached
+                return done
             if self.is_tainted:
                 break
             patience.pause(AGAIN_S * 2)  # the membership's next proof is there by then
         raise JournalRewind(f"the commit was given up: {last.message}")
 
-    def _attempt(
-        self, records: Sequence[Record], offsets: Sequence[TopicPartition], metadata: Any, patience: Patience
-    ) -> Mapping[str, int]:
+    def _attempt(self, records: Iterable[Record], offsets: Sequence[TopicPartition], metadata: Any, patience: Patience) -> Done:
         producer = self._producer
         if producer is None:
             raise JournalRewind("the partition has no producer; nothing was stored")
         self._call(Call.PRODUCE, lambda: producer.poll(0), patience)  # what was heard before is no doubt about this commit
         self._committing = True
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
-        reached = self._produce(producer, records, patience)
+        reached: dict[str, int] = {}
+        count = self._produce(producer, records, reached, patience)
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
         self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
         # Without a limit it waits for ever for a broker that is gone. Given up, it is unknown, and the producer is dropped.
         self._call(Call.COMMIT, lambda: producer.commit_transaction(max(1.0, patience.left_s)), patience)
-        return reached
+        return Done(reached, count)
 
-    def _produce(self, producer: Producer, records: Sequence[Record], patience: Patience) -> Mapping[str, int]:
-        reached: dict[str, int] = {}
+    def _produce(self, producer: Producer, records: Iterable[Record], reached: dict[str, int], patience: Patience) -> int:
+        """Hand records over, and return how many; where the last one on each topic is, `reached` is told later."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:  # a failed one makes the commit fail
                 reached[str(message.topic())] = message.offset() or 0
 
-        last = {record.topic: at for at, record in enumerate(records)}
-        partition = self._partition
-        for at, (topic, key, value, headers) in enumerate(records):
-            told = delivered if last[topic] == at else None
+        last: dict[str, Record] = {}
+        partition, produce, count = self._partition, cast("Produce", producer.produce), 0
+
+        def put(record: Record, told: Delivered | None = None) -> None:
             while True:
                 try:
-                    producer.produce(topic, value, key, partition, told, headers=cast("Headers", headers))
-                    break
+                    # All by place: names would be looked up anew for each record.
+                    produce(record.topic, record.value, record.key, partition, told, None, 0, record.headers)
+                    return
                 except BufferError as error:
                     if patience.is_over:
                         raise _Failed(failure_of(Call.PRODUCE, error)) from error
                     self._call(Call.PRODUCE, lambda: producer.poll(QUEUE_FULL_S), patience)
                 except KafkaException as error:
                     raise _Failed(failure_of(Call.PRODUCE, error, told=self._properties)) from error
-        return reached
+
+        for record in records:
+            count += 1
+            before = last.get(record.topic)
+            last[record.topic] = record
+            if before is not None:
+                put(before)
+        for record in last.values():
+            put(record, delivered)
+        return count
 
     def _call(self, call: Call, function: Callable[[], object], patience: Patience) -> None:
         """Call, again and again with the same arguments while that may help."""
