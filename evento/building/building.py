@@ -13,6 +13,8 @@ from evento.building.project import CONTAINERFILE, CONTAINERIGNORE, Project, rea
 from evento.errors import BuildRefused, FunctionUnavailable
 from evento.functions.engine_api import ContainerEngine
 from evento.functions.engine_place import engine_url
+from evento.functions.images import Images
+from evento.functions.registries import Registries
 from evento.settings import read_environment
 
 _SPOOLED_BYTES = 16 * 1024 * 1024
@@ -27,9 +29,17 @@ class Built(Struct, frozen=True):
 
 
 async def build_image(
-    folder: Path, name: str, *, engine: str, sdk_version: str, module: str | None, base: str | None, epoch_s: int
+    folder: Path,
+    name: str,
+    *,
+    engine: str,
+    registry_auth: str,
+    sdk_version: str,
+    module: str | None,
+    base: str | None,
+    epoch_s: int,
 ) -> Built:
-    """Build the image of a project: by its own Containerfile if it has one. `engine` is where the engine is, as it is set.
+    """Build the image of a project: by its own Containerfile if it has one. `engine` and `registry_auth` are as they are set.
 
     Raises BuildRefused, and FunctionUnavailable if there is no engine.
     """
@@ -39,7 +49,7 @@ async def build_image(
     connected = ContainerEngine(url)
     try:
         if base or not own:
-            await _need_base(connected, base or BASE)
+            await _need_base(connected, Registries(Path(registry_auth) if registry_auth else None), base or BASE)
         with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as context:
             await asyncio.to_thread(write_context, context, project, text, epoch_s=epoch_s)
             context.seek(0)
@@ -53,13 +63,12 @@ async def build_image(
     return Built(name, image.id, project.loose)
 
 
-async def _need_base(engine: ContainerEngine, base: str) -> None:
+async def _need_base(engine: ContainerEngine, registries: Registries, base: str) -> None:
     try:
-        if await engine.image(base) is None:
-            await engine.pull(base)
+        await Images(registries).found_or_pulled(engine, base)
     except FunctionUnavailable as error:
         raise BuildRefused(
-            f"the base image {base} is not here: {error.message}. Name one that is, with Python 3.11 or later and pip: --base"
+            f"the base image {base} is not here: {error.message}. Name another, with Python 3.11 or later and pip: --base"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import ROOT, Engine, why_not
+from tests.containers.engine import ROOT, Engine, an_engine, why_not
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def engine() -> Iterator[Engine]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     folder = Path(tempfile.mkdtemp(prefix="evt-"))
     try:
-        with Engine(folder).serving() as running:
+        with an_engine(folder).serving() as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

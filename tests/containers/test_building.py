@@ -42,17 +42,17 @@ async def test_a_project_is_built_deployed_and_serves_and_has_the_same_content_w
     said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base)
     digest = said.split()[1]
     assert said.startswith(f"{NAME} sha256:")
-    found = json.loads(engine.podman("image", "inspect", NAME))[0]
+    found = json.loads(engine.cli("image", "inspect", NAME))[0]
     assert f"sha256:{found['Id']}" == digest and found["Config"]["User"] == "65532:65532"
     assert found["Created"].startswith("1980-01-01")
     listing = "import json, os; print(json.dumps([os.listdir('/app'), os.listdir('/packages')]))"
-    said = engine.podman("run", "--rm", "--network", "none", *LIMITS, "--entrypoint", "python3", NAME, "-c", listing)
+    said = engine.cli("run", "--rm", "--network", "none", *LIMITS, "--entrypoint", "python3", NAME, "-c", listing)
     project, packages = map(set, json.loads(said))
     assert project == {"__pycache__", "bank.py"} and {"evento", "fastavro"} <= packages and "bin" not in packages
 
-    engine.podman("rmi", NAME)
+    engine.cli("rmi", NAME)
     again = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base, "--output", "json")
-    rebuilt = json.loads(engine.podman("image", "inspect", NAME))[0]
+    rebuilt = json.loads(engine.cli("image", "inspect", NAME))[0]
     assert rebuilt["RootFS"] == found["RootFS"], "what is built twice has other layers"
     assert rebuilt["Config"] == found["Config"]
     digest = f"sha256:{rebuilt['Id']}"
@@ -74,14 +74,14 @@ async def test_a_project_is_built_deployed_and_serves_and_has_the_same_content_w
 def test_what_is_scaffolded_builds_the_same_by_hand_and_may_be_changed(engine: Engine, base: str, bank: Path) -> None:
     evento_function(engine.url, "scaffold", str(bank), "--base", base)
     first = evento_function(engine.url, "build", str(bank), "-t", NAME).split()[1]
-    engine.podman("build", "-q", "--isolation=chroot", "--timestamp", "315532800", "-t", f"{NAME}-hand", str(bank))
+    engine.build_folder(f"{NAME}-hand", bank, "--file", str(bank / "Containerfile"))
     config = "{{json .Config.Entrypoint}} {{json .Config.Env}} {{.Config.User}}"
-    inspected = [engine.podman("image", "inspect", "--format", config, name) for name in (NAME, f"{NAME}-hand")]
+    inspected = [engine.cli("image", "inspect", "--format", config, name) for name in (NAME, f"{NAME}-hand")]
     assert inspected[0] == inspected[1] and "evento.sdk" in inspected[0]
     with (bank / "Containerfile").open("a") as file:
         file.write("ENV MINE=1\n")
     assert evento_function(engine.url, "build", str(bank), "-t", NAME).split()[1] != first
-    assert "MINE=1" in engine.podman("image", "inspect", "--format", "{{.Config.Env}}", NAME)
+    assert "MINE=1" in engine.cli("image", "inspect", "--format", "{{.Config.Env}}", NAME)
 
 
 def test_what_goes_wrong_is_said_with_what_to_do(engine: Engine, base: str, bank: Path, tmp_path: Path) -> None:
