@@ -42,12 +42,14 @@ _NOT_PULLED = {
 class Image(Struct, frozen=True):
     """An image that the engine has: its id is the digest of its content. `user` is whom it runs as, "" for root.
 
-    `digests` are `repository@sha256:…`: what it is to registries, or would be if it was pushed as it is.
+    `digests` are `repository@sha256:…`: what it is to registries, or would be if it was pushed as it is. `layers` are those of its
+    content.
     """
 
     id: str
     user: str
     digests: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 class State(Struct, frozen=True):
@@ -77,7 +79,8 @@ class ContainerEngine:
             return None
         image_id = str(found["Id"])
         user = str((found.get("Config") or {}).get("User") or "")
-        return Image(image_id if ":" in image_id else f"sha256:{image_id}", user, tuple(found.get("RepoDigests") or ()))
+        digests, layers = found.get("RepoDigests") or (), (found.get("RootFS") or {}).get("Layers") or ()
+        return Image(image_id if ":" in image_id else f"sha256:{image_id}", user, tuple(digests), tuple(layers))
 
     async def pull(
         self,
@@ -99,6 +102,17 @@ class ContainerEngine:
                 raise FunctionUnavailable(
                     f"image {reference} is not here and cannot be pulled: {_why_not_pulled(error)}"
                 ) from error
+
+    async def name_image(self, reference: str, name: str) -> None:
+        """Give an image one more name; another image that has it loses it."""
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
+        async with self._asked(f"name {reference} {name}", ANSWER_S):
+            await self._docker.images.tag(reference, repository, tag=tag)
+
+    async def forget_image(self, reference: str) -> None:
+        """Take a name from an image, or remove it by its id; one that is gone already, or has other names, is fine."""
+        async with self._asked(f"remove image {reference}", ANSWER_S):
+            await _unless_gone(self._docker.images.delete(reference))
 
     async def create(self, name: str, config: Mapping[str, Any]) -> None:
         """Make a container; it does not run yet."""

@@ -63,7 +63,9 @@ class Engine:
     def start(self) -> None:
         """Start the service, and return when it serves."""
         with self._log.open("ab") as log:
-            self._service = subprocess.Popen([*self._serve, self.url], stdout=log, stderr=log, env=self._environment)
+            self._service = subprocess.Popen(
+                [*self._serve, self.url], stdout=log, stderr=log, env=self._environment, cwd=self.folder
+            )
         self._wait_ready(self._service)
 
     def stop(self) -> None:
