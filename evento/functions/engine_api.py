@@ -53,11 +53,13 @@ class Image(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """How a container is doing; `exit_code` counts once it does not run."""
+    """How a container is doing; `exit_code` counts once it does not run, `pid` while it does: its first process on the machine."""
 
     running: bool
     exit_code: int
     out_of_memory: bool
+    container_id: str = ""
+    pid: int = 0
 
 
 class ContainerEngine:
@@ -146,7 +148,8 @@ class ContainerEngine:
         if found is None:
             return None
         state = found["State"]
-        return State(bool(state["Running"]), int(state["ExitCode"]), bool(state.get("OOMKilled")))
+        ended = bool(state["Running"]), int(state["ExitCode"]), bool(state.get("OOMKilled"))
+        return State(*ended, container_id=str(found.get("Id", "")), pid=int(state.get("Pid") or 0))
 
     async def names(self, label: str) -> Sequence[str]:
         """Return the names of all containers with this label, given as `name=value`, whether they run or not."""

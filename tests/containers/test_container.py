@@ -8,13 +8,13 @@ import stat
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import pytest
 
 from evento.clock import SystemClock
-from evento.errors import FunctionCrashed, FunctionOutOfMemory, FunctionTimeout, FunctionUnavailable
+from evento.errors import FunctionCrashed, FunctionError, FunctionOutOfMemory, FunctionTimeout, FunctionUnavailable
 from evento.functions.base import Expected, ExpectedEntity
 from evento.functions.container import ContainerRuntime
 from evento.functions.engine_place import engine_url
@@ -24,6 +24,7 @@ from evento.testing.function_kit import check_function
 from tests.containers.engine import ROOT, Engine
 from tests.containers.running import Heard, ask, contained, do, runtime, serving
 
+ASKED = Path("/sys/fs/cgroup/memory/memory.oom_control").exists()  # cgroups v1: the kernel can be asked
 LOGGER = "evento.function.test.puppet.1"
 
 
@@ -137,11 +138,38 @@ async def test_too_much_memory_is_told_as_such(engine: Engine, folder: Path, pup
     heard, resources = Heard(), Resources(memory_bytes=64 * 1024 * 1024)
     async with serving(engine, folder, contained(puppet, resources=resources, timeout_s=20.0), heard) as client:
         await client.ready()
-        with pytest.raises(FunctionOutOfMemory, match="used more memory than its limit of 64Mi"):
+        with pytest.raises(
+            FunctionOutOfMemory, match=f"{'was killed because it ' if ASKED else ''}used more memory than its limit of 64Mi"
+        ):
             await do(client, "oom")
         await client.ready()
         assert await do(client) == "ok"
     assert heard.causes == ["out-of-memory"]
+
+
+async def test_who_kills_a_container_is_not_taken_for_the_kernel_where_that_can_be_asked(
+    engine: Engine, folder: Path, puppet: str
+) -> None:
+    async with serving(engine, folder, contained(puppet, timeout_s=20.0)) as client:
+        await client.ready()
+        (name,) = mine(engine, folder)
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(failing(do(client, "sleep 10")))
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(engine.cli, "kill", name)
+        error = call.result()
+    assert "signal 9" in str(error) and "not the platform" in str(error)
+    if ASKED:
+        assert type(error) is FunctionCrashed and "not the kernel for its memory" in str(error)
+    else:
+        assert type(error) is FunctionOutOfMemory and "most likely it used more memory" in str(error)
+
+
+async def failing(call: Awaitable[str]) -> Exception:
+    """Return how a call fails."""
+    with pytest.raises(FunctionError) as failed:
+        await call
+    return failed.value
 
 
 async def test_a_function_that_blocks_is_killed_and_replaced(engine: Engine, folder: Path, puppet: str) -> None:
@@ -221,16 +249,6 @@ async def test_what_was_deployed_runs_whatever_the_name_stands_for_today(engine:
         async with containers.serve(contained(name, revision=first)) as client:
             with pytest.raises(FunctionUnavailable, match=f"was deployed as {first}, .* does not have: {name} is now {second}"):
                 await client.ready()
-
-
-async def test_an_image_named_by_its_digest_has_that_as_its_revision(engine: Engine, folder: Path, puppet: str) -> None:
-    name = engine.cli("inspect", "--format", "{{index .RepoDigests 0}}", puppet)
-    digest = name.partition("@")[2]
-    async with runtime(engine, folder) as containers:
-        assert digest.startswith("sha256:") and (await containers.pin(contained(name))).revision == digest
-        async with containers.serve(contained(name, revision=digest)) as client:
-            await client.ready()
-            assert (await ask(client, "who"))["revision"] == client.revision == digest
 
 
 async def test_a_container_that_somebody_removed_is_replaced(engine: Engine, folder: Path, puppet: str) -> None:

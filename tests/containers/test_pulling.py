@@ -16,12 +16,12 @@ import pytest
 from evento.client import Client
 from evento.errors import FunctionUnavailable
 from evento.functions.registries import Registries
-from evento.model.resources import FunctionSpec
+from evento.model.resources import FunctionSpec, Pinned
 from tests.containers import registry as registries
 from tests.containers.engine import Engine
 from tests.containers.platform import manifests, metric, running
 from tests.containers.registry import PASSWORD, USER, Registry
-from tests.containers.running import contained, do, runtime
+from tests.containers.running import ask, contained, do, runtime
 from tests.faults.node import eventually
 
 LOGGER = "evento.functions.images"
@@ -100,6 +100,23 @@ async def test_what_is_not_here_is_pulled_pinned_and_fetched_again_by_its_digest
                 assert await version_of(client) == version and client.revision == pinned.revision
         for pinned in (first, second):
             forget(engine, pinned.revision)
+
+
+async def test_an_image_named_by_its_digest_has_that_as_its_revision(
+    engine: Engine, puppet: str, open_one: Registry, tmp_path: Path
+) -> None:
+    image = next(versions(engine, puppet, open_one, "digested"))
+    async with runtime(engine, tmp_path) as containers:
+        pinned = await containers.pin(contained(image))
+        forget(engine, pinned.revision)
+        (digest,) = pinned.digests
+        named = f"{image.rpartition(':')[0]}@{digest}"
+        for _ in "ab":  # it is pulled, and it is here
+            assert await containers.pin(contained(named, pull_always=True)) == Pinned(digest)
+        async with containers.serve(contained(named, revision=digest)) as client:
+            await client.ready()
+            assert (await ask(client, "who"))["revision"] == client.revision == digest
+    forget(engine, pinned.revision)
 
 
 async def test_each_reason_why_an_image_is_not_pulled_has_its_name(
