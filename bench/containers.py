@@ -20,7 +20,7 @@ from evento.client import Client
 from evento.functions.engine_api import ContainerEngine
 from evento.functions.lockdown import SOCKET_NAME, container_config
 from evento.model.resources import FunctionSpec
-from tests.containers.engine import ROOT, Engine, why_not
+from tests.containers.engine import ROOT, Engine, an_engine, why_not
 
 BANK = ROOT / "examples" / "bank"
 EVENTO = ROOT / ".venv/bin/evento"
@@ -35,7 +35,7 @@ def engine() -> Iterator[Engine]:
     """Give the tests' container engine. Ends the benchmark where there can be none."""
     if why_not():
         raise SystemExit(why_not())
-    with tempfile.TemporaryDirectory(prefix="evb-") as folder, Engine(Path(folder)).serving() as serving:
+    with tempfile.TemporaryDirectory(prefix="evb-") as folder, an_engine(Path(folder)).serving() as serving:
         yield serving
 
 

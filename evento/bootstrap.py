@@ -41,6 +41,7 @@ from evento.functions.container import ContainerRuntime
 from evento.functions.engine_place import engine_url
 from evento.functions.leftovers import LONGEST_SOCKET, Belongings
 from evento.functions.process import ProcessRuntime, socket_directory
+from evento.functions.registries import Registries
 from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.kafka.address import parse_address
@@ -230,15 +231,15 @@ class Node:
 
     async def _with_images_pinned(self, plan: Plan) -> Plan:
         """Let the plan name the content that the images have now. Raises DeploymentRefused if there is no such image."""
-        revisions = {}
+        images = {}
         for spec in (each.function for each in plan.declared):
             if spec is not None and spec.image:
                 try:
-                    revisions[spec.namespace, spec.name] = await self.containers.pin(spec)
+                    images[spec.namespace, spec.name] = await self.containers.pin(spec)
                 except FunctionUnavailable as error:
                     why = f"function {spec.namespace}/{spec.name}: {error.message}"
                     raise DeploymentRefused(f"nothing was changed: {why}", problems=[{"message": why}]) from error
-        return self.registry.pinned(plan, revisions) if revisions else plan
+        return self.registry.pinned(plan, images) if images else plan
 
     async def _roll_out(self, plan: Plan) -> Catalog:
         """Have new versions ready, commit, and let them take over; those before are drained."""
@@ -403,7 +404,8 @@ def _containers(settings: Settings, metrics: Metrics) -> ContainerRuntime:
         return engine_url(settings.container_engine, read_environment())
 
     belongings = Belongings(settings.data_dir, Path(socket_directory(name=LONGEST_SOCKET)))
-    return ContainerRuntime(SystemClock(), belongings, locate, observer=MeteredReplicas(metrics))
+    registries = Registries(Path(settings.registry_auth) if settings.registry_auth else None)
+    return ContainerRuntime(SystemClock(), belongings, locate, registries=registries, observer=MeteredReplicas(metrics))
 
 
 def _runtimes(settings: Settings, containers: ContainerRuntime, metrics: Metrics) -> Runtimes:

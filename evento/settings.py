@@ -55,6 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     function_addresses: str = "public private"
     function_ca: str = ""
     container_engine: EngineUrl = "auto"
+    registry_auth: str = ""
 
     def __repr__(self) -> str:
         """Return what can be shown."""

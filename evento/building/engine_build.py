@@ -1,11 +1,13 @@
-"""Building by the container engine: the one call of Docker's Engine API that the client library does not make as it is needed here.
+"""Building by the container engine, and taking images out of it and in again: calls of Docker's Engine API with large bodies.
 
 Podman takes the time that everything in the image shall have; Docker overlooks it. What the engine says is kept in part only.
 """
 
+import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO
 
 import aiohttp
@@ -15,10 +17,14 @@ from evento.building.project import CONTAINERFILE
 from evento.errors import BuildRefused, FunctionUnavailable
 
 BUILD_S = 900.0
+COPY_S = 300.0
+ARCHIVE_BYTES_MAX = 8 * 1024**3
 _LINES_KEPT = 15
 _LINE_CHARACTERS_MAX = 300
 _LINE_BYTES_MAX = 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 _UNIX = "unix://"
+_ENGINE = "http://engine"
 _TAR = {"Content-Type": "application/x-tar"}
 
 
@@ -32,28 +38,67 @@ async def build(engine_url: str, context: IO[bytes], *, name: str, arguments: Ma
         "forcerm": "1",
     }
     last: deque[str] = deque(maxlen=_LINES_KEPT)
-    connector = aiohttp.UnixConnector(path=engine_url.removeprefix(_UNIX))
-    timeout = aiohttp.ClientTimeout(total=BUILD_S)
     try:
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=_LINE_BYTES_MAX) as session,
-            session.post("http://engine/build", params=asked, data=context, headers=_TAR) as answer,
+            _session(engine_url, BUILD_S) as session,
+            session.post(f"{_ENGINE}/build", params=asked, data=context, headers=_TAR) as answer,
         ):
             if answer.status != 200:
-                raise BuildRefused(f"the container engine refuses to build {name}: {_plain(await _start(answer))}")
+                raise BuildRefused(f"the container engine refuses to build the image: {_plain(await _start(answer))}")
             async for line in answer.content:
-                _hear(line, last, name)
+                _hear(line, last)
     except TimeoutError as error:
-        raise BuildRefused(f"image {name} was not built within {BUILD_S:g} s; the engine's last lines:\n{_joined(last)}") from error
+        raise BuildRefused(f"the image was not built within {BUILD_S:g} s; the engine's last lines:\n{_joined(last)}") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise FunctionUnavailable(f"the container engine at {engine_url} fails to build: {error!r}") from error
+
+
+async def take_out(engine_url: str, name: str, archive: IO[bytes]) -> None:
+    """Write an image into an archive. Raises BuildRefused, if it is larger than ARCHIVE_BYTES_MAX too."""
+    size = 0
+    with _copying(engine_url):
+        async with _session(engine_url, COPY_S) as session, session.get(f"{_ENGINE}/images/{name}/get") as answer:
+            if answer.status != 200:
+                raise BuildRefused(f"the container engine does not give the image: {_plain(await _start(answer))}")
+            async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > ARCHIVE_BYTES_MAX:
+                    raise BuildRefused(f"the image is larger than {ARCHIVE_BYTES_MAX} bytes")
+                await asyncio.to_thread(archive.write, chunk)
+
+
+async def put_in(engine_url: str, archive: IO[bytes]) -> None:
+    """Have the engine take the image in an archive. Raises BuildRefused."""
+    with _copying(engine_url):
+        async with (
+            _session(engine_url, COPY_S) as session,
+            session.post(f"{_ENGINE}/images/load", params={"quiet": "1"}, data=archive, headers=_TAR) as answer,
+        ):
+            said = _plain(await _start(answer))
+            if answer.status != 200 or '"error"' in said:
+                raise BuildRefused(f"the container engine does not take the image: {said}")
+
+
+def _session(engine_url: str, within_s: float) -> aiohttp.ClientSession:
+    connector = aiohttp.UnixConnector(path=engine_url.removeprefix(_UNIX))
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=within_s), read_bufsize=_LINE_BYTES_MAX)
+
+
+@contextmanager
+def _copying(engine_url: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise BuildRefused(f"the container engine did not copy the image within {COPY_S:g} s") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise FunctionUnavailable(f"the container engine at {engine_url} fails to copy the image: {error!r}") from error
 
 
 async def _start(answer: aiohttp.ClientResponse) -> str:
     return (await answer.content.read(_LINE_CHARACTERS_MAX)).decode(errors="replace")
 
 
-def _hear(line: bytes, last: deque[str], name: str) -> None:
+def _hear(line: bytes, last: deque[str]) -> None:
     """Keep what the engine says; raise what it complains of."""
     try:
         said = msgspec.json.decode(line, type=dict[str, object])
@@ -61,7 +106,7 @@ def _hear(line: bytes, last: deque[str], name: str) -> None:
         return
     if error := said.get("error"):
         lines = f"; the last lines:\n{_joined(last)}" if last else ""
-        raise BuildRefused(f"image {name} cannot be built: {_plain(str(error))}{lines}")
+        raise BuildRefused(f"the image cannot be built: {_plain(str(error))}{lines}")
     last.extend(_plain(each) for each in str(said.get("stream", "")).splitlines() if each.strip())
 
 

@@ -34,10 +34,12 @@ def build(
     from evento.settings import read_settings, read_source_date
 
     async def work() -> Built:
+        settings = read_settings()
         return await build_image(
             project,
             tag,
-            engine=read_settings().container_engine,
+            engine=settings.container_engine,
+            registry_auth=settings.registry_auth,
             sdk_version=version("evento-platform"),
             module=module,
             base=base,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from evento.clock import Clock
 from evento.errors import FunctionUnavailable
+from evento.functions.memory_watch import MemoryWatch, watch_memory
 from evento.functions.output import Output
 from evento.functions.replica import ended_within, how_it_ended
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 DRAIN_S = 5  # between SIGTERM and SIGKILL
 _LOOKS_S = (0.0, 0.02, 0.05, 0.1, 0.3)  # after the end of its output a container ends within this
 _AGAIN_S = 1.0  # until an engine that did not answer is asked again
+_TOLD_S = 0.05  # after an end the kernel has told why within this
 _KILLED = 128 + signal.SIGKILL
 _MIB = 1024 * 1024
 
@@ -38,6 +40,8 @@ class Container:
         self._killed_because = ""
         self._stopping = False
         self._state: State | None = None
+        self._watch: MemoryWatch | None = None
+        self._kernel_acted: bool | None = None  # for its memory; not known if there is no watch
 
     @property
     def ended(self) -> asyncio.Event:
@@ -51,24 +55,26 @@ class Container:
 
     @property
     def out_of_memory(self) -> bool:
-        """Return whether the engine says so, or somebody unknown killed it: with a limit in force, that is the kernel.
+        """Return whether the engine or the kernel says so. When that cannot be asked, whoever killed it is taken for the kernel.
 
-        Engines do not always notice what the kernel did, so the flag alone would say no too often.
+        Engines do not always notice what the kernel did, so their flag alone would say no too often.
         """
         if self._state is None or self._killed_because or self._stopping:
             return False
-        return self._state.out_of_memory or self._state.exit_code == _KILLED
+        return self._state.out_of_memory or (self._state.exit_code == _KILLED and self._kernel_acted is not False)
 
     @property
     def ending(self) -> str:
         """Return how it ended, as a clause, with the last lines it wrote."""
         because = self._killed_because
         if self.out_of_memory:
-            surely = self._state is not None and self._state.out_of_memory
+            surely = bool(self._kernel_acted) or (self._state is not None and self._state.out_of_memory)
             how = "it used" if surely else "somebody sent signal 9, and not the platform: most likely it used"
             because = f"{how} more memory than its limit of {self._memory}"
         elif self._state is None:
             because = because or "somebody removed its container"
+        elif self._state.exit_code == _KILLED and self._kernel_acted is False:
+            because = because or "somebody sent signal 9: not the platform, and not the kernel for its memory"
         return how_it_ended(self._state.exit_code if self._state else None, killed_because=because, tail=self._output.tail())
 
     def kill(self, because: str) -> None:
@@ -81,6 +87,7 @@ class Container:
         await self._heard.wait()  # before the first word
         await self._engine.start(self._name)
         self._started.set()
+        await self._watch_memory()
 
     async def stop(self) -> None:
         """Ask it to end, wait DRAIN_S for that at most, then kill it; its last words are read."""
@@ -96,6 +103,9 @@ class Container:
 
     async def remove(self) -> None:
         """Remove it, however it is doing. What cannot be removed now is swept at the next start."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         try:
             await self._engine.remove(self._name)
         except FunctionUnavailable as error:
@@ -132,9 +142,27 @@ class Container:
                 continue
             if state is None or not state.running:
                 self._state = state
+                await self._ask_kernel()
                 self._output.finish()
                 self._ended.set()
                 return
+
+    async def _watch_memory(self) -> None:
+        try:
+            state = await self._engine.state(self._name)
+        except FunctionUnavailable:
+            return
+        if state is not None and state.running:
+            self._watch = await asyncio.to_thread(watch_memory, state.pid, state.container_id)
+
+    async def _ask_kernel(self) -> None:
+        """Look whether the kernel ended it for its memory: what happened is told within a moment."""
+        if self._watch is None:
+            return
+        self._kernel_acted = await asyncio.to_thread(self._watch.acted)
+        if not self._kernel_acted:
+            await self._clock.sleep(_TOLD_S)
+            self._kernel_acted = await asyncio.to_thread(self._watch.acted)
 
     async def _kill_when_unwanted(self) -> None:
         await self._unwanted.wait()

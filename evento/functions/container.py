@@ -1,7 +1,7 @@
 """Functions as containers: an image is run by Docker or Podman, locked down, as often as its calls need.
 
-What a container may do is `lockdown`'s matter, what the engine speaks `engine_api`'s, how many run that of `replicas`. An image is
-pinned by its digest when it is deployed; that digest is the function's revision, and no other content ever runs under it.
+What a container may do is `lockdown`'s matter, what the engine speaks `engine_api`'s, which content an image is that of `images`,
+how many run that of `replicas`.
 """
 
 import asyncio
@@ -17,19 +17,20 @@ from evento.errors import FunctionUnavailable
 from evento.functions.base import NOTHING_EXPECTED, Expected, FunctionClient
 from evento.functions.connection import Address
 from evento.functions.contained import Container
+from evento.functions.images import Images
 from evento.functions.leftovers import Belongings
 from evento.functions.lockdown import SOCKET_NAME, container_config
 from evento.functions.output import Output
+from evento.functions.registries import Registries
 from evento.functions.replica import Launched, ReplicaObserver
 from evento.functions.replicas import kept, one_error
-from evento.model.resources import FunctionSpec, Resources, Scale
+from evento.model.resources import FunctionSpec, Pinned, Resources, Scale
 
 if TYPE_CHECKING:
-    from evento.functions.engine_api import ContainerEngine, Image
+    from evento.functions.engine_api import ContainerEngine
 
 SWEEP_S = 20.0  # a start is not held up longer by what was left behind
 _ENDING_S = 1.5  # a broken connection is followed by the news of its container's end within this, if that ended
-_PINNED = "@sha256:"
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,18 @@ class ContainerRuntime:
     """
 
     def __init__(
-        self, clock: Clock, belongings: Belongings, locate: Callable[[], str], *, observer: ReplicaObserver | None = None
+        self,
+        clock: Clock,
+        belongings: Belongings,
+        locate: Callable[[], str],
+        *,
+        registries: Registries | None = None,
+        observer: ReplicaObserver | None = None,
     ) -> None:
         self._clock = clock
         self._belongings = belongings
         self._locate = locate
+        self._images = Images(registries or Registries())
         self._observer = observer or ReplicaObserver()
         self._engine: ContainerEngine | None = None
         self._connecting = asyncio.Lock()
@@ -73,13 +81,9 @@ class ContainerRuntime:
         async with kept(function, expected, launcher, self._clock, scale=scale, observer=self._observer) as client:
             yield client
 
-    async def pin(self, function: FunctionSpec) -> str:
-        """Return the digest of a function's image as it is now; the image is pulled if the engine does not have it.
-
-        Raises FunctionUnavailable if there is no engine or no such image.
-        """
-        image = await find_or_pull(await self.engine(), function.image)
-        return function.image.rpartition("@")[2] if _PINNED in function.image else image.id
+    async def pin(self, function: FunctionSpec) -> Pinned:
+        """Return which content a function's image is now. Raises FunctionUnavailable if there is no engine or no such image."""
+        return await self._images.pin(await self.engine(), function)
 
     async def engine(self) -> "ContainerEngine":
         """Return the engine, with nothing left on it from before. Raises FunctionUnavailable."""
@@ -104,7 +108,7 @@ class ContainerRuntime:
     async def contain(self, function: FunctionSpec, output: Output) -> AsyncIterator[tuple[Container, Path]]:
         """Run a container of a function for the time of the context; give it with the path of its socket."""
         engine, number = await self.engine(), next(self._numbers)
-        image = await image_of(engine, function)
+        image = await self._images.of(engine, function)
         with _files_usable():
             folder = await asyncio.to_thread(self._belongings.make_folder, number)
         platform = self._belongings.platform
@@ -159,28 +163,3 @@ def _files_usable() -> Iterator[None]:
         yield
     except OSError as error:
         raise FunctionUnavailable(f"a container needs a folder for its socket: {error}") from error
-
-
-async def find_or_pull(engine: "ContainerEngine", reference: str) -> "Image":
-    """Return an image that the engine has, or gets. Raises FunctionUnavailable."""
-    image = await engine.image(reference)
-    if image is None:
-        logger.info("pulling image %s", reference)
-        await engine.pull(reference)
-        image = await engine.image(reference)
-    if image is None:
-        raise FunctionUnavailable(f"the container engine has no image {reference}, not even after pulling it")
-    return image
-
-
-async def image_of(engine: "ContainerEngine", function: FunctionSpec) -> "Image":
-    """Return exactly the image that was deployed, whatever its name stands for today. Raises FunctionUnavailable."""
-    if _PINNED in function.image or not function.revision:
-        return await find_or_pull(engine, function.image)
-    image = await engine.image(function.revision) or await find_or_pull(engine, function.image)
-    if image.id != function.revision:
-        raise FunctionUnavailable(
-            f"image {function.image} was deployed as {function.revision}, which the engine has no more; "
-            f"it is now {image.id}: deploy it again"
-        )
-    return image

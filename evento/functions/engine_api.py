@@ -5,7 +5,7 @@ long. It knows what a container is, and nothing of functions.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -16,26 +16,50 @@ from msgspec import Struct
 from evento.errors import FunctionUnavailable
 
 ANSWER_S = 30.0  # for anything but a pull
-PULL_S = 300.0
 ATTACH_S = 5.0
 _GONE = (404, 409)  # no such thing; or it does not run, or is being removed
 _UNREACHABLE = 900  # the library's own number for a socket that nobody serves
 _EXCERPT_CHARS = 300
+# Why an image was not pulled, by what Docker and Podman say then. Access is denied to what does not exist, too: it comes first.
+_NOT_PULLED = {
+    "its registry lets nobody in with these credentials, or has no such image (setting registry_auth)": (
+        "unauthorized",
+        "no basic auth credentials",
+        "authentication required",
+        "access denied",
+        "access to the resource is denied",
+        "invalid username/password",
+        "status: 401",
+        "status: 403",
+        "403 (forbidden)",
+    ),
+    "its registry has no such image": ("manifest unknown", "name unknown", "not found", "repository name not known"),
+    "its registry cannot be reached": ("dial tcp", "no such host", "i/o timeout", "timeout", "connection re", "unreachable", "eof"),
+    "its registry is not trusted": ("x509", "tls:", "http response to https client"),
+}
 
 
 class Image(Struct, frozen=True):
-    """An image that the engine has: its id is the digest of its content. `user` is whom it runs as, "" for root."""
+    """An image that the engine has: its id is the digest of its content. `user` is whom it runs as, "" for root.
+
+    `digests` are `repository@sha256:…`: what it is to registries, or would be if it was pushed as it is. `layers` are those of its
+    content.
+    """
 
     id: str
     user: str
+    digests: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 class State(Struct, frozen=True):
-    """How a container is doing; `exit_code` counts once it does not run."""
+    """How a container is doing; `exit_code` counts once it does not run, `pid` while it does: its first process on the machine."""
 
     running: bool
     exit_code: int
     out_of_memory: bool
+    container_id: str = ""
+    pid: int = 0
 
 
 class ContainerEngine:
@@ -57,12 +81,40 @@ class ContainerEngine:
             return None
         image_id = str(found["Id"])
         user = str((found.get("Config") or {}).get("User") or "")
-        return Image(image_id if ":" in image_id else f"sha256:{image_id}", user)
+        digests, layers = found.get("RepoDigests") or (), (found.get("RootFS") or {}).get("Layers") or ()
+        return Image(image_id if ":" in image_id else f"sha256:{image_id}", user, tuple(digests), tuple(layers))
 
-    async def pull(self, reference: str) -> None:
-        """Fetch an image from its registry."""
-        async with self._asked(f"pull {reference}", PULL_S):
-            await self._docker.images.pull(reference)
+    async def pull(
+        self,
+        reference: str,
+        *,
+        credentials: Mapping[str, str] | None,
+        within_s: float,
+        hear: Callable[[Mapping[str, object]], None],
+    ) -> None:
+        """Fetch an image from its registry; `hear` is told what the engine says meanwhile."""
+        told = dict(credentials) if credentials else None
+        async with self._asked(f"pull {reference}", within_s):
+            try:
+                async for said in self._docker.images.pull(reference, auth=told, stream=True):
+                    hear(said)
+            except DockerError as error:
+                if error.status == _UNREACHABLE:
+                    raise
+                raise FunctionUnavailable(
+                    f"image {reference} is not here and cannot be pulled: {_why_not_pulled(error)}"
+                ) from error
+
+    async def name_image(self, reference: str, name: str) -> None:
+        """Give an image one more name; another image that has it loses it."""
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
+        async with self._asked(f"name {reference} {name}", ANSWER_S):
+            await self._docker.images.tag(reference, repository, tag=tag)
+
+    async def forget_image(self, reference: str) -> None:
+        """Take a name from an image, or remove it by its id; one that is gone already, or has other names, is fine."""
+        async with self._asked(f"remove image {reference}", ANSWER_S):
+            await _unless_gone(self._docker.images.delete(reference))
 
     async def create(self, name: str, config: Mapping[str, Any]) -> None:
         """Make a container; it does not run yet."""
@@ -96,7 +148,8 @@ class ContainerEngine:
         if found is None:
             return None
         state = found["State"]
-        return State(bool(state["Running"]), int(state["ExitCode"]), bool(state.get("OOMKilled")))
+        ended = bool(state["Running"]), int(state["ExitCode"]), bool(state.get("OOMKilled"))
+        return State(*ended, container_id=str(found.get("Id", "")), pid=int(state.get("Pid") or 0))
 
     async def names(self, label: str) -> Sequence[str]:
         """Return the names of all containers with this label, given as `name=value`, whether they run or not."""
@@ -138,8 +191,7 @@ class ContainerEngine:
         except DockerError as error:
             if error.status == _UNREACHABLE:
                 raise FunctionUnavailable(f"the container engine at {self._url} cannot be reached: is it running?") from error
-            said = ascii(error.message[:_EXCERPT_CHARS])[1:-1]
-            raise FunctionUnavailable(f"the container engine refuses: {what}: {said}") from error
+            raise FunctionUnavailable(f"the container engine refuses: {what}: {_excerpt(error)}") from error
         except TimeoutError:
             raise
         except (aiohttp.ClientError, AssertionError, OSError, ValueError, KeyError) as error:
@@ -154,3 +206,13 @@ async def _unless_gone(answer: Any) -> Any:
         if error.status in _GONE:
             return None
         raise
+
+
+def _why_not_pulled(error: DockerError) -> str:
+    said = str(error.message).lower()
+    known = next((why for why, phrases in _NOT_PULLED.items() if any(phrase in said for phrase in phrases)), "")
+    return f"{known}: {_excerpt(error)}" if known else _excerpt(error)
+
+
+def _excerpt(error: DockerError) -> str:
+    return ascii(str(error.message)[:_EXCERPT_CHARS])[1:-1]

@@ -57,6 +57,7 @@ def _deployment(function: FunctionSpec, options: Options, of: dict[str, str], *,
     start_s = ceil(function.start_s)
     container = Container(
         image=function.image,
+        pull_always=function.pull_always,
         resources=function.resources or Resources(),
         env=_environment(function, options),
         port=PORT,

@@ -21,6 +21,7 @@ class Container(Struct, frozen=True):
     """The one container of a pod. `mounts` are paths by the volume's name, each a volume of `volumes` or of a claim."""
 
     image: str
+    pull_always: bool = False
     resources: Resources = Resources()
     env: Sequence[Object] = ()
     args: Sequence[str] = ()
@@ -106,6 +107,8 @@ def _container(name: str, container: Container) -> Object:
         ],
         **container.probes,
     }
+    if container.pull_always:
+        body["imagePullPolicy"] = "Always"
     if container.args:
         body["args"] = list(container.args)
     if container.env:

@@ -39,7 +39,7 @@ class FunctionSpec(Struct, frozen=True):
 
     `directory` is where a command runs; `revision` identifies the content of a command or image, "" for a url (discovery tells).
     `files` are the globs below `directory` that make the revision of a command; none: what the command names.
-    `scale` and `resources` stand with an image only.
+    `scale`, `resources` and `pull_always` stand with an image only. `digests`: how registries know the image of this revision.
     """
 
     namespace: str
@@ -55,6 +55,15 @@ class FunctionSpec(Struct, frozen=True):
     files: tuple[str, ...] = ()
     scale: Scale | None = None
     resources: Resources | None = None
+    pull_always: bool = False
+    digests: tuple[str, ...] = ()
+
+
+class Pinned(Struct, frozen=True):
+    """Which content an image is, by its `revision`; and under which `digests` its repository may give it again."""
+
+    revision: str
+    digests: tuple[str, ...] = ()
 
 
 class EventSpec(Struct, frozen=True):

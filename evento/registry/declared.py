@@ -199,6 +199,7 @@ def _function(manifest: FunctionManifest, named: Declared, problems: list[Proble
         files=tuple(fields.files),
         scale=Scale(scale.least, scale.most, scale.idle, scale.concurrency) if scale else None,
         resources=Resources(resources.memory, resources.cpus, resources.processes) if resources else None,
+        pull_always=fields.pull == "always",
     )
     if fields.command and not os.path.isabs(fields.directory):
         rule = (

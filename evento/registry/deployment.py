@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from evento.errors import DeploymentRefused, JournalCorrupt
 from evento.journal.base import CatalogLog
+from evento.model.resources import FunctionSpec, Pinned
 from evento.registry.catalog import Catalog
 from evento.registry.checks import problems_between
 from evento.registry.contents import Contents
@@ -97,11 +98,11 @@ class Registry:
         declared, problems = declare(documents)
         return _plan(self.catalog, tuple(declared), tuple(problems), prune=prune)
 
-    def pinned(self, plan: Plan, revisions: Mapping[tuple[str, str], str]) -> Plan:
-        """Return the plan with these revisions of functions, by namespace and name."""
+    def pinned(self, plan: Plan, images: Mapping[tuple[str, str], Pinned]) -> Plan:
+        """Return the plan with these contents of functions that are images, by namespace and name."""
         declared = [
-            replace(each, function=replace(each.function, revision=revisions[each.namespace, each.name]))
-            if each.function is not None and (each.namespace, each.name) in revisions
+            replace(each, function=_with_content(each.function, images[each.namespace, each.name], self.catalog))
+            if each.function is not None and (each.namespace, each.name) in images
             else each
             for each in plan.declared
         ]
@@ -144,6 +145,14 @@ def plan_afresh(documents: Documents) -> Plan:
     """
     declared, problems = declare(documents)
     return _plan(Catalog(0, Contents()), tuple(declared), tuple(problems), prune=False)
+
+
+def _with_content(function: FunctionSpec, pinned: Pinned, catalog: Catalog) -> FunctionSpec:
+    """Other digests alone are no change: the same content has been pushed, or was pulled, since it was deployed."""
+    before = catalog.functions.get((function.namespace, function.name))
+    same = before is not None and before.digests and (before.image, before.revision) == (function.image, pinned.revision)
+    digests = before.digests if before is not None and same else pinned.digests
+    return replace(function, revision=pinned.revision, digests=digests)
 
 
 def _refuse(plan: Plan) -> None:

@@ -9,7 +9,13 @@ from msgspec.structs import asdict
 from evento.registry.records import Record
 
 _UNSHOWN = {"env"}  # may hold secrets: only names are told
-_LABELS = {"revision": "content", "timeout_s": "timeout", "start_s": "start"}
+_LABELS = {
+    "revision": "content",
+    "timeout_s": "timeout",
+    "start_s": "start",
+    "digests": "digest in the registry",
+    "pull_always": "always pulled",
+}
 
 
 def differences(old: Record, new: Record, text: Callable[[int], str]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ STANDS_WITH = {
     "files": "command",
     "scale": "image",
     "resources": "image",
+    "pull": "image",
 }  # only with that one of the three
 
 
@@ -207,6 +208,7 @@ class FunctionFields(_Model):
     start: Annotated[Duration, _at_most(_START_S_MAX, "10m")] = 60.0
     scale: ScaleFields | None = None
     resources: ResourcesFields | None = None
+    pull: Literal["missing", "always"] = "missing"
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> "FunctionFields":

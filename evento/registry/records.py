@@ -13,7 +13,8 @@ from msgspec import Struct
 from evento.errors import JournalCorrupt, JournalError
 from evento.model.resources import FunctionSpec, RetryPolicy
 
-FORMAT = 2  # 1 knew no partitions of Entities, no concurrency and resources of functions that are images
+# 1 knew no partitions of Entities, no concurrency and resources of functions that are images; 2 knew nothing of pulling them.
+FORMAT = 3
 
 
 class EntityRecord(Struct, frozen=True, forbid_unknown_fields=True):

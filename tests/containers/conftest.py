@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import ROOT, Engine, why_not
+from tests.containers.engine import ROOT, Engine, an_engine, why_not
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def engine() -> Iterator[Engine]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     folder = Path(tempfile.mkdtemp(prefix="evt-"))
     try:
-        with Engine(folder).serving() as running:
+        with an_engine(folder).serving() as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -28,4 +28,9 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def puppet(engine: Engine) -> str:
     """Give the image of a function that does what it is ordered to."""
+    return puppet_image(engine)
+
+
+def puppet_image(engine: Engine) -> str:
+    """Return the puppet's image on an engine."""
     return engine.image("puppet", {"puppet.py": ROOT / "tests/containers/puppet.py"}, run=["python3", "/app/puppet.py"])

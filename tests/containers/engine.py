@@ -1,4 +1,4 @@
-"""A container engine for tests: Podman's own service on a socket, with storage of its own, and images made of a small Debian.
+"""A container engine for tests: Podman's or Docker's own service, with storage of its own, and images made of a small Debian.
 
 `scripts/containers` brings both. An image is base and program in one layer, named by the hash of what is in it: made once, until
 something changes.
@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -26,29 +27,35 @@ BASE_PYTHON = "3.11"  # what the base image has
 READY_S = 20.0
 _FORGOTTEN = "30m"
 _DIGITS = 12
+_SOCKET = "engine.sock"
+_REGISTRIES = 2
+_TIME = "315532800"
 
 
 class Engine:
-    """A service that runs. `url` is where; `podman` runs the program on the same storage."""
+    """A service that runs. `url` is where; `cli` runs the engine's own program on the same storage.
 
-    def __init__(self, folder: Path) -> None:
+    `registries`: the addresses of registries that it may speak plain HTTP with.
+    """
+
+    def __init__(self, folder: Path, command: Sequence[str], serve: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
         self.folder = folder
-        self.url = f"unix://{folder}/podman.sock"
-        memory = Path("/run") / f"evento-test-{hashlib.sha256(bytes(BUILD)).hexdigest()[:_DIGITS]}"  # forgotten at a reboot
-        common = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-        self._podman = [*common, *_storage("overlay", memory)]
-        if subprocess.run([*self._podman, "info"], capture_output=True, check=False).returncode:
-            self._podman = [*common, *_storage("vfs", memory)]  # an overlay cannot lie on another one
+        self.url = f"unix://{folder}/{_SOCKET}"
+        self.registries = [f"127.0.0.1:{_free_port()}" for _ in range(_REGISTRIES)]
+        self._command = command
+        self._serve = serve
+        self._options = options
+        self._environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"), "DOCKER_BUILDKIT": "0"}
         self._log = folder / "service.log"
         self._service: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def serving(self) -> Iterator["Engine"]:
-        """Serve for the time of the context. The storage is shared with other runs at the same time."""
+        """Serve for the time of the context."""
+        insecure = [f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in self.registries]
+        (self.folder / "registries.conf").write_text("".join(insecure))
         self.start()
         try:
-            for left in self.containers("--filter", f"until={_FORGOTTEN}"):  # by a run that was killed
-                self.podman("rm", "--force", "--time", "0", left)
             yield self
         finally:
             self.stop()
@@ -56,7 +63,9 @@ class Engine:
     def start(self) -> None:
         """Start the service, and return when it serves."""
         with self._log.open("ab") as log:
-            self._service = subprocess.Popen([*self._podman, "system", "service", "-t", "0", self.url], stdout=log, stderr=log)
+            self._service = subprocess.Popen(
+                [*self._serve, self.url], stdout=log, stderr=log, env=self._environment, cwd=self.folder
+            )
         self._wait_ready(self._service)
 
     def stop(self) -> None:
@@ -68,21 +77,31 @@ class Engine:
 
     @contextmanager
     def beside(self) -> Iterator["Engine"]:
-        """Give another service for the same containers, to be stopped and started."""
-        other = Engine(self.folder)
-        other.url = f"unix://{self.folder}/other.sock"
-        with other.serving():
-            yield other
+        """Give a service for the same containers that may be stopped and started."""
+        yield self
 
-    def podman(self, *arguments: str, data: bytes | None = None, insist: bool = True) -> str:
-        """Run podman, insist that it succeeds, and return what it says."""
-        done = subprocess.run([*self._podman, *arguments], input=data, capture_output=True, check=False)
-        assert done.returncode == 0 or not insist, f"podman {' '.join(arguments)}: {done.stderr.decode()}"
+    def cli(self, *arguments: str, data: bytes | None = None, insist: bool = True) -> str:
+        """Run the engine's program, insist that it succeeds, and return what it says."""
+        command = [*self._command, *arguments]
+        done = subprocess.run(command, input=data, capture_output=True, check=False, env=self._environment)
+        assert done.returncode == 0 or not insist, f"{' '.join(arguments)}: {done.stderr.decode()}"
         return done.stdout.decode().strip()
+
+    def build(self, tag: str, *lines: str) -> None:
+        """Build an image as users do, of these lines alone."""
+        self.cli("build", "--quiet", *self._options["build"], "--tag", tag, "-", data="\n".join(lines).encode())
+
+    def build_folder(self, tag: str, folder: Path, *arguments: str) -> None:
+        """Build an image as users do, of a folder; its times are one, where the engine can do that."""
+        self.cli("build", "--quiet", *self._options["build"], *self._options["times"], *arguments, "--tag", tag, str(folder))
+
+    def remove(self, container: str) -> None:
+        """Kill a container and remove it."""
+        self.cli("rm", "--force", *self._options["rm"], container)
 
     def containers(self, *filters: str) -> list[str]:
         """Return the names of all containers."""
-        return self.podman("ps", "--all", "--format", "{{.Names}}", *filters).split()
+        return self.cli("ps", "--all", "--format", "{{.Names}}", *filters).split()
 
     def _wait_ready(self, service: subprocess.Popen[bytes]) -> None:
         give_up = time.monotonic() + READY_S
@@ -97,7 +116,7 @@ class Engine:
             packages = self._packages()
             variables = {"PYTHONPATH": "/app:/packages", "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
             tag = f"localhost/evento-test/{name}:{_digest(files, packages, run, variables)}"
-            if not self.podman("images", "--quiet", tag):
+            if not self.cli("images", "--quiet", tag):
                 changes = [f"ENV {key}={value}" for key, value in variables.items()]
                 changes += [f"ENTRYPOINT {list(run)!r}".replace("'", '"'), "WORKDIR /app"]
                 options = [part for change in changes for part in ("--change", change)]
@@ -111,7 +130,7 @@ class Engine:
                 for place, source in {**_evento(), **files}.items():
                     tar.add(source, f"app/{place}", filter=_plain)
                 tar.add(packages, "packages", filter=_plain)
-            self.podman("import", "--quiet", *options, made.name, tag)
+            self.cli("import", *self._options["import"], *options, made.name, tag)
 
     def _packages(self) -> Path:
         pinned = [f"{name}=={version(name)}" for name in PACKAGES]
@@ -142,17 +161,87 @@ class Engine:
             yield
 
 
+class Podman(Engine):
+    """Podman's service, with storage that is shared with other runs at the same time."""
+
+    def __init__(self, folder: Path) -> None:
+        memory = Path("/run") / f"evento-test-{hashlib.sha256(bytes(BUILD)).hexdigest()[:_DIGITS]}"  # forgotten at a reboot
+        common = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        command = [*common, *_storage("overlay", memory)]
+        if subprocess.run([*command, "info"], capture_output=True, check=False).returncode:
+            command = [*common, *_storage("vfs", memory)]  # an overlay cannot lie on another one
+        options = {"build": ["--isolation=chroot"], "times": ["--timestamp", _TIME], "rm": ["--time", "0"], "import": ["--quiet"]}
+        super().__init__(folder, command, [*command, "system", "service", "-t", "0"], options)
+
+    @contextmanager
+    def serving(self) -> Iterator["Engine"]:
+        """Serve for the time of the context."""
+        with super().serving():
+            for left in self.containers("--filter", f"until={_FORGOTTEN}"):  # by a run that was killed
+                self.remove(left)
+            yield self
+
+    @contextmanager
+    def beside(self) -> Iterator["Engine"]:
+        """Give a service for the same containers that may be stopped and started."""
+        folder = self.folder / "beside"
+        folder.mkdir(exist_ok=True)
+        with Podman(folder).serving() as other:
+            yield other
+
+
+class Docker(Engine):
+    """Docker's daemon, with storage of its own for the time that it serves."""
+
+    def __init__(self, folder: Path) -> None:
+        places = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid", "--config-file": "daemon.json"}
+        (folder / "daemon.json").write_text("{}")
+        command = ["dockerd", *(f"{option}={folder / name}" for option, name in places.items())]
+        serve = [*command, "--bridge=none", "--iptables=false", "--live-restore", "--host"]
+        options: dict[str, Sequence[str]] = {"build": [], "times": [], "rm": [], "import": []}
+        super().__init__(folder, ["docker", "--host", f"unix://{folder}/{_SOCKET}"], serve, options)
+
+    @contextmanager
+    def serving(self) -> Iterator["Engine"]:
+        """Serve for the time of the context."""
+        with super().serving():
+            try:
+                yield self
+            finally:
+                for left in self.containers():
+                    self.remove(left)
+
+
+_KINDS = {"podman": (Podman, ("podman", "runc")), "docker": (Docker, ("dockerd", "docker"))}
+
+
+def an_engine(folder: Path, kind: str = "") -> Engine:
+    """Return an engine of this kind; by default that which is tested."""
+    return _KINDS[kind or kind_tested()][0](folder)
+
+
+def why_not(kind: str = "") -> str:
+    """Return why there can be no engine of this kind here, or ""."""
+    missing = [name for name in _KINDS[kind or kind_tested()][1] if shutil.which(name) is None]
+    if missing or not BASE.exists():
+        return f"functions in containers are not tested: there is no {', '.join(missing) or BASE.name}; see scripts/containers"
+    return "" if os.geteuid() == 0 else "functions in containers are tested as root only"
+
+
+def kind_tested() -> str:
+    """Return which engine is tested: Podman, or what EVENTO_TEST_ENGINE says."""
+    return os.environ.get("EVENTO_TEST_ENGINE", "podman")
+
+
 def _storage(driver: str, memory: Path) -> list[str]:
     places = {"--root": BUILD / driver, "--runroot": memory / driver, "--tmpdir": memory / f"{driver}-tmp"}
     return ["--storage-driver", driver, *(str(part) for place in places.items() for part in place)]
 
 
-def why_not() -> str:
-    """Return why there can be no engine here, or ""."""
-    missing = [name for name in ("podman", "runc") if shutil.which(name) is None]
-    if missing or not BASE.exists():
-        return f"functions in containers are not tested: there is no {', '.join(missing) or BASE.name}; see scripts/containers"
-    return "" if os.geteuid() == 0 else "functions in containers are tested as root only"
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _evento() -> Mapping[str, Path]:

@@ -38,7 +38,7 @@ def images(engine: Engine) -> None:
         build = ["go", "build", "-trimpath", "-ldflags=-s", "-o", "savings", "."]
         subprocess.run(build, cwd=go, env={**os.environ, "CGO_ENABLED": "0"}, check=True, capture_output=True)
         file = str(EXAMPLE / "savings.Containerfile")
-        engine.podman("build", "-q", "--isolation=chroot", "--timestamp", "0", "-t", _image("savings"), "-f", file, str(go))
+        engine.build_folder(_image("savings"), go, "--file", file)
 
 
 def _image(name: str) -> str:

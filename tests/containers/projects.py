@@ -25,14 +25,14 @@ BUILD_S = 300
 def base_image(engine: Engine) -> str:
     """Return an image of Python with pip, and nothing of Evento."""
     with _alone("base"):
-        if not engine.podman("images", "--quiet", _PYTHON):
-            engine.podman("import", "--quiet", str(BASE), _DEBIAN)
+        if not engine.cli("images", "--quiet", _PYTHON):
+            engine.cli("import", str(BASE), _DEBIAN)
             with tempfile.TemporaryDirectory(prefix="evt-pip-") as folder:
                 place = Path(folder, "pip")
                 shutil.copytree(Path(pip.__file__).parent, place, ignore=shutil.ignore_patterns("__pycache__"))
                 file = f"FROM {_DEBIAN}\nCOPY pip /usr/lib/python3/dist-packages/pip\n"
                 Path(folder, "Containerfile").write_text(file)
-                engine.podman("build", "-q", "--isolation=chroot", "-t", _PYTHON, folder)
+                engine.build_folder(_PYTHON, Path(folder), "--file", f"{folder}/Containerfile")
     return _PYTHON
 
 

@@ -11,6 +11,7 @@ from evento.clock import SystemClock
 from evento.functions.base import FunctionClient, InstanceCall, Item, Operation
 from evento.functions.container import ContainerRuntime
 from evento.functions.leftovers import Belongings
+from evento.functions.registries import Registries
 from evento.functions.replica import ReplicaObserver
 from evento.model.resources import FunctionSpec
 from tests.containers.engine import Engine
@@ -41,9 +42,12 @@ def contained(image: str, mode: str = "", **fields: Any) -> FunctionSpec:
 
 
 @asynccontextmanager
-async def runtime(engine: Engine, folder: Path, heard: Heard | None = None) -> AsyncIterator[ContainerRuntime]:
+async def runtime(
+    engine: Engine, folder: Path, heard: Heard | None = None, *, registries: Registries | None = None
+) -> AsyncIterator[ContainerRuntime]:
     """Give the runtime of a platform whose data and sockets are in this folder."""
-    made = ContainerRuntime(SystemClock(), Belongings(folder, folder), lambda: engine.url, observer=heard)
+    belongings = Belongings(folder, folder)
+    made = ContainerRuntime(SystemClock(), belongings, lambda: engine.url, registries=registries, observer=heard)
     async with made.running():
         yield made
 

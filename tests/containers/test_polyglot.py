@@ -68,7 +68,7 @@ class Killer:
             return
         for _ in eventually(f"there is a container of {what}"):
             found = [name for name in containers(self._engine, self._node) if f"-bank-{what}-" in name]
-            if found and self._engine.podman("kill", found[0], insist=False):  # tells its name if it ran
+            if found and self._engine.cli("kill", found[0], insist=False):  # tells its name if it ran
                 return
 
 

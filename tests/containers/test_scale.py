@@ -25,7 +25,7 @@ def versioned(engine: Engine, puppet: str, version: str, **env: str) -> str:
     """Return the puppet's image as another version, whose Commands tell it; made by the engine, as users make theirs."""
     name = f"localhost/evento-test/version-{version}:1"
     lines = [f"FROM {puppet}", f"ENV VERSION={version}", *(f"ENV {key}={value}" for key, value in env.items())]
-    engine.podman("build", "-q", "--isolation=chroot", "-t", name, "-", data="\n".join(lines).encode())
+    engine.build(name, *lines)
     return name
 
 
@@ -169,7 +169,7 @@ async def test_containers_and_the_platform_killed_on_the_way_change_nothing(engi
                 there = await asyncio.to_thread(containers, engine, platform)
                 if there and kills < KILLS:
                     kills += 1
-                    await asyncio.to_thread(engine.podman, "kill", there[kills % len(there)], insist=False)
+                    await asyncio.to_thread(engine.cli, "kill", there[kills % len(there)], insist=False)
                 if kills == KILLS // 2:
                     await asyncio.to_thread(platform.restart)
                     kills += 1
@@ -230,7 +230,7 @@ async def test_an_image_that_there_is_not_is_refused_when_it_is_deployed(engine:
         file = manifests(tmp_path, "localhost/evento-test/nothing:1")
         said = await asyncio.to_thread(platform.evento, "deploy", str(file), "--yes", status=1)
         assert (
-            "nothing was changed: function puppet/puppet: the container engine refuses: pull localhost/evento-test/nothing:1"
+            "nothing was changed: function puppet/puppet: image localhost/evento-test/nothing:1 is not here and cannot be pulled: "
             in said
         )
         async with Client(platform.url) as client:

@@ -34,6 +34,7 @@ SHOP = [
         "shelf",
         {
             "image": "shelf:1.4",
+            "pull": "always",
             "timeout": "60s",
             "start": "10m",
             "scale": {"min": 3, "max": 3},

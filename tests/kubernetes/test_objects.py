@@ -83,6 +83,11 @@ def test_a_function_may_use_what_it_says_and_asks_for_no_more() -> None:
     assert found["shelf"]["requests"] == {"cpu": "50m", "memory": "2048Mi"}
 
 
+def test_an_image_is_pulled_always_if_that_is_said_and_else_as_the_cluster_does() -> None:
+    found = {name: one("Deployment", name)["spec"]["template"]["spec"]["containers"][0] for name in ("till", "shelf")}
+    assert found["shelf"]["imagePullPolicy"] == "Always" and "imagePullPolicy" not in found["till"]
+
+
 def test_every_account_is_without_a_token_and_is_there() -> None:
     accounts = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in of_kind("ServiceAccount")}
     assert all(each["automountServiceAccountToken"] is False for each in of_kind("ServiceAccount"))

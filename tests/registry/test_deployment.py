@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from evento.errors import DeploymentRefused, JournalCorrupt, JournalError
 from evento.journal.base import EntityPlace
-from evento.model.resources import RetryPolicy
+from evento.model.resources import Pinned, RetryPolicy
 from evento.registry.deployment import Action, Change, Registry
 from evento.registry.places import entities_after, places_of
 
@@ -99,6 +99,18 @@ async def test_a_plan_says_what_differs() -> None:
         ),
         "teller": ("image: bank:1 → bank:2", "env: TOKEN changed", "scale: None → least 0, most 3, idle_s 60, concurrency 2"),
     }
+
+
+async def test_new_content_of_an_image_is_a_change_and_other_digests_alone_are_none() -> None:
+    registry, teller = Registry(ListLog()), ("bank", "teller")
+    first = plan(registry, *bank(function(image="bank:1", pull="always")))
+    await registry.commit(registry.pinned(first, {teller: Pinned("sha256:1", ("sha256:a",))}))
+    deployed = registry.catalog.function(*teller)
+    assert (deployed.revision, deployed.digests, deployed.pull_always) == ("sha256:1", ("sha256:a",), True)
+    again = plan(registry, function(image="bank:1", pull="always"))
+    assert not registry.pinned(again, {teller: Pinned("sha256:1", ("sha256:b",))}).changed
+    (change,) = registry.pinned(again, {teller: Pinned("sha256:2", ("sha256:b",))}).changes
+    assert change.differences == ("content: sha256:1 → sha256:2", "digest in the registry: sha256:a → sha256:b")
 
 
 async def test_new_content_of_a_function_is_a_change(tmp_path: Any) -> None:
@@ -392,8 +404,8 @@ async def test_a_deployment_larger_than_one_version_may_be_is_refused(monkeypatc
 # ------------------------------------------------------------------ the log
 async def test_a_newer_format_is_refused_loudly() -> None:
     log = ListLog()
-    log.versions.append(msgspec.json.encode({"format": 3, "change": {"views": []}}))
-    with pytest.raises(JournalError, match="catalog version 1 has format 3; this Evento knows up to 2: use a newer one") as refused:
+    log.versions.append(msgspec.json.encode({"format": 4, "change": {"views": []}}))
+    with pytest.raises(JournalError, match="catalog version 1 has format 4; this Evento knows up to 3: use a newer one") as refused:
         await Registry(log).load()
     assert not isinstance(refused.value, JournalCorrupt)
 
