@@ -10,7 +10,7 @@ FAULTS ?= 400
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock bench bench-kafka simulation kill chaos go-example kafka-broker containers polyglot
+.PHONY: help demo test check lint format lock bench bench-kafka simulation kill chaos go-example kafka-broker containers docker polyglot
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ simulation: $(READY)  ## the engine against 10,000 seeds of faults; SEEDS=… sa
 
 kill: $(READY)  ## kill -9 of platform and functions in the middle of work, 500 times; KILLS=… says how many
 	@EVENTO_KILLS=$(KILLS) $(BIN)/pytest tests/faults/test_kill.py -s
+
+docker: $(READY) containers  ## the tests of functions in containers on Docker, which is started for them; as root, with dockerd installed
+	@EVENTO_TEST_ENGINE=docker CI=1 $(BIN)/pytest tests/containers -n 2 --deselect tests/containers/test_polyglot.py
 
 polyglot: $(READY) kafka-broker containers  ## a year of a real bank through containers in Python and Go that are killed, on SQLite and on Kafka
 	@EVENTO_POLYGLOT_ROWS=23156 EVENTO_POLYGLOT_KILLS=48 $(BIN)/pytest tests/containers/test_polyglot.py -s

@@ -28,9 +28,4 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def puppet(engine: Engine) -> str:
     """Give the image of a function that does what it is ordered to."""
-    return puppet_image(engine)
-
-
-def puppet_image(engine: Engine) -> str:
-    """Return the puppet's image on an engine."""
     return engine.image("puppet", {"puppet.py": ROOT / "tests/containers/puppet.py"}, run=["python3", "/app/puppet.py"])

@@ -215,20 +215,20 @@ class Docker(Engine):
 _KINDS = {"podman": (Podman, ("podman", "runc")), "docker": (Docker, ("dockerd", "docker"))}
 
 
-def an_engine(folder: Path, kind: str = "") -> Engine:
-    """Return an engine of this kind; by default that which is tested."""
-    return _KINDS[kind or kind_tested()][0](folder)
+def an_engine(folder: Path) -> Engine:
+    """Return an engine of the kind that is tested."""
+    return _KINDS[_kind_tested()][0](folder)
 
 
-def why_not(kind: str = "") -> str:
+def why_not() -> str:
     """Return why there can be no engine of this kind here, or ""."""
-    missing = [name for name in _KINDS[kind or kind_tested()][1] if shutil.which(name) is None]
+    missing = [name for name in _KINDS[_kind_tested()][1] if shutil.which(name) is None]
     if missing or not BASE.exists():
         return f"functions in containers are not tested: there is no {', '.join(missing) or BASE.name}; see scripts/containers"
     return "" if os.geteuid() == 0 else "functions in containers are tested as root only"
 
 
-def kind_tested() -> str:
+def _kind_tested() -> str:
     """Return which engine is tested: Podman, or what EVENTO_TEST_ENGINE says."""
     return os.environ.get("EVENTO_TEST_ENGINE", "podman")
 
