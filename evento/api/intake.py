@@ -11,7 +11,7 @@ from msgspec import Struct
 from evento.api.ids import CommandIds
 from evento.api.json_in import parse_json
 from evento.errors import InvalidRequest, TooLarge
-from evento.model.command import Command, Context
+from evento.model.command import Command, Context, NewCommand
 from evento.model.keys import EntityKey, check_command_id, check_instance_id, check_namespace, check_type_name
 from evento.model.limits import COMMAND_BYTES_MAX
 from evento.registry.catalog import Catalog
@@ -87,9 +87,13 @@ class Intake:
 
     def command(self, target: Target, request: Request, now_us: int) -> Command:
         """Return the Command. Raises InvalidName, InvalidRequest, PayloadRefused, TooLarge; each names the field and the rule."""
+        kind: type[Command]
         command_id = request.command_id
-        command_id = self._ids.next(now_us) if command_id is None else check_command_id(command_id)
-        return Command(
+        if command_id is None:
+            kind, command_id = NewCommand, self._ids.next(now_us)
+        else:
+            kind, command_id = Command, check_command_id(command_id)
+        return kind(
             command_id,
             EntityKey(target.namespace, target.entity, check_instance_id(request.instance_id)),
             target.command,

@@ -20,7 +20,7 @@ from evento.engine.waiting import Patience, Waiting
 from evento.engine.worker import Worker
 from evento.errors import EventoError, JournalRewind, NotReady, Overloaded, VersionConflict
 from evento.journal.base import Journal, Partition
-from evento.model.command import Command, Outcome, OutcomeKind, Pending, State
+from evento.model.command import Command, NewCommand, Outcome, OutcomeKind, Pending, State
 from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.registry.catalog import Catalog
@@ -206,16 +206,22 @@ class Engine:
 
     def submit(self, command: Command, waiter: Waiter, *, wait_s: float) -> None:
         """See `evento.engine.base.Commands.submit`."""
-        self.take_in(self._worker(command.key), command, waiter, wait_s=wait_s)
+        self._take_in(self._worker(command.key), command, Waiting(waiter, _final), wait_s, new=type(command) is NewCommand)
 
     def take_in(self, worker: Worker, command: Command, waiter: Waiter, *, wait_s: float, eager: bool = False) -> Waiting:
-        """Give a Command to the worker of its partition. An eager waiter is content with pending, once that is durable.
+        """Give a Command to the worker of its partition, perhaps not for the first time. An eager waiter is content with pending,
+        once that is durable.
 
         Raises what `submit` raises.
         """
         waiting = Waiting(waiter, _final)
-        self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=eager), wait_s=wait_s)
+        self._take_in(worker, command, waiting, wait_s, eager=eager)
         return waiting
+
+    def _take_in(
+        self, worker: Worker, command: Command, waiting: Waiting, wait_s: float, *, eager: bool = False, new: bool = False
+    ) -> None:
+        self._patience.limit(waiting, worker, worker.accept(command, waiting, eager=eager, new=new), wait_s=wait_s)
 
     async def send_many(
         self, commands: Sequence[Command], *, wait_s: float, order: StreamOrder | None = None
@@ -232,7 +238,7 @@ class Engine:
                 try:
                     worker = self._worker(command.key)
                     try:
-                        ticket = worker.accept(command, waiter, place, eager=True)
+                        ticket = worker.accept(command, waiter, place, eager=True, new=type(command) is NewCommand)
                     except Overloaded:
                         ticket = await _accept_when_room(worker, command, waiter, place)
                     accepted.append((worker, ticket))

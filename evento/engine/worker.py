@@ -196,15 +196,17 @@ class Worker:
         while self.open and not self.unfinished.has_room():
             await self.unfinished.wait_change()
 
-    def accept(self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool, origin: Origin | None = None) -> Ticket:
+    def accept(
+        self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool, origin: Origin | None = None, new: bool = False
+    ) -> Ticket:
         """Take a Command in; `waiter` hears once what became of it. An eager one is content with pending, once that is durable.
-        `origin` keeps it meanwhile.
+        `origin` keeps it meanwhile. A `new` one cannot be known already, and is not looked for.
 
         Raises NotReady, Overloaded, or IdReused when the same id is under way with other content.
         """
         if not self._open or self._draining or self._execution is None:
             raise NotReady()
-        first = self.unfinished.find(command.key, command.id)
+        first = None if new else self.unfinished.find(command.key, command.id)
         if first is not None:
             if not self._execution.same_content(command, first.command):
                 raise id_reused(first.command)
@@ -215,6 +217,7 @@ class Worker:
         if not self.unfinished.has_room():
             raise Overloaded(retry_after_s=1)
         ticket = Ticket(command, next(self._numbers), waiter, place, eager)
+        ticket.checked = new
         if origin is not None:
             ticket.add_origin(origin)
         self.unfinished.add(ticket)

@@ -39,6 +39,13 @@ class Command(Struct, array_like=True, frozen=True, gc=False):
     context: Context | None = None
 
 
+class NewCommand(Command, frozen=True, gc=False):
+    """A Command whose id Evento has just made: when it is accepted for the first time, nobody can have sent it before.
+
+    Stored and sent it is a Command like any other.
+    """
+
+
 class Event(Struct, array_like=True, frozen=True, gc=False):
     """An immutable fact as a function decided it, before it has a place in a stream."""
 

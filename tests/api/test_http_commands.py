@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from scripted import Server
 
+from evento.model.command import Command, NewCommand
+
 ALICE = "/v1/bank/Checking/alice"
 DEPOSIT = f"{ALICE}/ReceiveDeposit"
 WITHDRAW = f"{ALICE}/WithdrawCash"
@@ -53,6 +55,12 @@ async def test_the_same_id_again_is_marked_as_a_duplicate(server: Server) -> Non
     again = await post(server, DEPOSIT, {"amount": 1}, idempotency_key='"d-1"')
     assert first[1]["command_id"] == "d-1"
     assert again[1] == {**first[1], "duplicate": True}
+
+
+async def test_only_a_command_that_came_without_an_id_is_a_new_one(server: Server) -> None:
+    await post(server, DEPOSIT, {"amount": 1})
+    await post(server, DEPOSIT, {"amount": 1}, idempotency_key="d-1")
+    assert [type(command) for command in server.scripted.received] == [NewCommand, Command]
 
 
 async def test_the_same_id_with_other_content_is_409(server: Server) -> None:
