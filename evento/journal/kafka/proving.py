@@ -16,7 +16,7 @@ from evento.journal.kafka.replica import Mark, Replica
 from evento.model.command import Turn
 from evento.model.keys import EntityKey
 
-PROVEN_TURNS = 5_000  # the last ones, that are proven in any case
+PROVEN_TURNS = 10_000  # the last ones, that are proven in any case: more than one commit has
 SLACK_RECORDS = 100
 Entity = tuple[str, str]
 Wanted = tuple[str, int, str]  # an event: its instance's id, its version, its Command's id
