@@ -1,11 +1,9 @@
 """Putting a platform together: the only module that knows every part, reads Settings as a whole and imports backends."""
 
 import asyncio
-import gc
 import logging
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -43,6 +41,7 @@ from evento.functions.leftovers import LONGEST_SOCKET, Belongings
 from evento.functions.process import ProcessRuntime, socket_directory
 from evento.functions.registries import Registries
 from evento.functions.runtimes import Runtimes, UrlRuntime
+from evento.interpreter import tune
 from evento.journal.base import EntityPlace, Journal
 from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
@@ -79,14 +78,6 @@ _REPLACED_LINGER_S = 2.0  # batches that began before may make their next call t
 _WATCH_S = 0.5
 _FOLLOW_S = 0.5  # how often to look whether another node has deployed something
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses to listen at, not to reach
-# A thread that waits for the GIL asks for it after this; the default of 5 ms would add as much to commits under load.
-_SWITCH_S = 0.0005
-# Where the threads of many partitions work beside the event loop, each change of hands costs more than it gains: what one of them
-# touches is in another core's cache afterwards. Where nobody else has work, nobody waits.
-_SWITCH_SHARED_S = 0.01
-# Batches make and free some ten thousand objects without cycles: looking for these only when more have gathered saves a
-# twentieth of the time, and what is forgotten in cycles meanwhile stays below some 20 MiB.
-_GC_THRESHOLDS = (200_000, 10, 50)
 
 
 class Node:
@@ -328,8 +319,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
     Raises JournalError, SettingsError.
     """
-    sys.setswitchinterval(_SWITCH_SHARED_S if settings.shared else _SWITCH_S)
-    gc.set_threshold(*_GC_THRESHOLDS)
+    tune(many_threads=settings.shared)
     credentials = credentials_of(settings) if settings.shared else None
     metered = MeteredJournal(Metrics())
     async with (

@@ -1,7 +1,8 @@
 """The Commands of one partition that are not finished, by instance and id, and how many of them are in memory alone. Bounded."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,13 +45,15 @@ class Unfinished:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._tickets: dict[tuple[EntityKey, str], Ticket] = {}
+        # By id alone, which is cheaper by half a microsecond; those of which another instance has a Command with the same id apart.
+        self._tickets: dict[str, Ticket] = {}
+        self._others: dict[tuple[EntityKey, str], Ticket] = {}
         self.inbox_commands = 0
         self._inbox_bytes = 0
         self.room = asyncio.Event()  # set whenever there may be more room than before, or none any more
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._tickets) + len(self._others)
 
     # ------------------------------------------------------------ in and out
     def add(self, ticket: Ticket) -> None:
@@ -62,7 +65,10 @@ class Unfinished:
 
     def take_up(self, ticket: Ticket) -> None:
         """Take a Command in that is among the pending."""
-        self._tickets[ticket.command.key, ticket.command.id] = ticket
+        command = ticket.command
+        first = self._tickets.setdefault(command.id, ticket)
+        if first is not ticket:
+            self._others[command.key, command.id] = ticket
 
     def leave_inbox(self, ticket: Ticket) -> None:
         """Note that the journal has it now, or it has ended."""
@@ -74,19 +80,21 @@ class Unfinished:
 
     def remove(self, ticket: Ticket) -> bool:
         """Forget a Command that has ended; False if it had ended before."""
-        name = (ticket.command.key, ticket.command.id)
-        found = self._tickets.pop(name, None)
-        if found is not ticket:
-            if found is not None:
-                self._tickets[name] = found  # sent again since
+        command = ticket.command
+        if self._tickets.get(command.id) is ticket:
+            del self._tickets[command.id]
+        elif self._others.get((command.key, command.id)) is ticket:
+            del self._others[command.key, command.id]
+        else:
             return False
         self.leave_inbox(ticket)
         return True
 
     def clear(self) -> Sequence[Ticket]:
         """Forget all, and return them."""
-        tickets = list(self._tickets.values())
+        tickets = list(self._all())
         self._tickets.clear()
+        self._others.clear()
         self.room.set()
         return tickets
 
@@ -97,7 +105,7 @@ class Unfinished:
         return (
             self.inbox_commands < limits.inbox_commands
             and self._inbox_bytes < limits.inbox_bytes
-            and len(self._tickets) - self.inbox_commands < limits.pending_commands
+            and len(self._tickets) + len(self._others) - self.inbox_commands < limits.pending_commands
         )
 
     def has_room_for_inputs(self) -> bool:
@@ -112,7 +120,10 @@ class Unfinished:
     # ------------------------------------------------------------ looking
     def find(self, key: EntityKey, command_id: str) -> Ticket | None:
         """Return an unfinished Command."""
-        return self._tickets.get((key, command_id))
+        ticket = self._tickets.get(command_id)
+        if ticket is not None and ticket.command.key == key:
+            return ticket
+        return self._others.get((key, command_id)) if self._others else None
 
     def find_or_raise(self, key: EntityKey, command_id: str) -> Ticket:
         """Return an unfinished Command. Raises NotFound."""
@@ -125,11 +136,14 @@ class Unfinished:
         """Tell whether this very Command has not ended."""
         return self.find(ticket.command.key, ticket.command.id) is ticket
 
+    def _all(self) -> Iterator[Ticket]:
+        return chain(self._tickets.values(), self._others.values())
+
     def pending(self) -> Sequence[Pending]:
         """Return all durable unfinished Commands."""
-        return [pending_of(ticket) for ticket in self._tickets.values() if ticket.durable]
+        return [pending_of(ticket) for ticket in self._all() if ticket.durable]
 
     def count_pending(self) -> tuple[int, int]:
         """Return how many durable unfinished Commands there are, and how many of them are parked."""
-        parked = [ticket.parked for ticket in self._tickets.values() if ticket.durable]
+        parked = [ticket.parked for ticket in self._all() if ticket.durable]
         return len(parked), sum(parked)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.names import Names
+from evento.journal.kafka.records import Done
 from evento.model.command import Command, Event, OutcomeKind, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Run, Transition
@@ -23,7 +24,7 @@ def run(before: int) -> Run:
 
 
 def test_each_turn_has_its_records_and_each_state_stands_once_as_it_is_after_all() -> None:
-    batch = Batch(NAMES, {})
+    batch = Batch(NAMES, {}, {})
     batch.add(Transition(runs=(run(0),)), VERSION)
     batch.add(Transition(runs=(run(1),)), VERSION)
     made = list(batch)
@@ -33,7 +34,7 @@ def test_each_turn_has_its_records_and_each_state_stands_once_as_it_is_after_all
 
 
 def test_the_records_of_a_commit_that_is_made_again_are_the_same() -> None:
-    batch = Batch(NAMES, {"source": 3})
+    batch = Batch(NAMES, {"source": Done(3)}, {})
     batch.add(Transition(runs=(run(0),), resolved=(7,), inputs=(("source", 4),)), VERSION)
     first = list(batch)
     assert first == list(batch)
@@ -41,7 +42,7 @@ def test_the_records_of_a_commit_that_is_made_again_are_the_same() -> None:
 
 
 def test_where_nothing_changes_there_is_nothing_to_commit() -> None:
-    batch = Batch(NAMES, {"source": 3})
+    batch = Batch(NAMES, {"source": Done(3)}, {})
     assert not batch
     batch.add(Transition(inputs=(("source", 3),)), VERSION)
     assert not batch
