@@ -1,9 +1,9 @@
-"""What a platform's process asks of Python's interpreter: how often threads change hands, and when cycles of garbage are looked for."""
+"""What a platform asks of Python's interpreter: how often threads change hands, and when cycles of garbage are looked for."""
 
 import gc
 import sys
 
-# A thread that waits for the interpreter's lock asks for it after this; the default of 5 ms would add as much to commits under load.
+# A thread that waits for the interpreter's lock asks for it after this; the default of 5 ms would add as much to commits.
 _SWITCH_S = 0.001
 # Where the threads of many partitions work beside the event loop, each change of hands costs more than it gains: what one of them
 # touches is in another core's cache afterwards. Where nobody else has work, nobody waits.
