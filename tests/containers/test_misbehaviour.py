@@ -132,6 +132,8 @@ async def test_a_function_that_never_gets_ready_keeps_its_commands_waiting_and_s
         assert not answer.get("attempts"), answer
         functions = {each["name"]: each for each in (await client.status())["functions"]}
         assert functions["late"]["condition"] == "failing" and why in functions["late"]["message"]
+        said = platform.evento("status")
+        assert "late/late" in said and "failing" in said and "was not ready within 1 s" in said
         assert (await client.send("calm/Counter/a", "Do", {"order": "ok"}))["outcome"] == "succeeded"
     assert why in platform.log()
     assert metric(platform, "evento_function_replica_ends_total", function="late", cause="not-ready") >= 1
