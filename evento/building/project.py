@@ -99,9 +99,10 @@ def _target(files: Sequence[str], module: str | None) -> str:
         return module if ":" in module else f"{module}:app"
     found = [file for file in files if "/" not in file and file.endswith(".py")]
     found = [file.removesuffix(".py") for file in found if not any(fnmatchcase(file, each) for each in _NO_FUNCTION)]
-    if len(found) != 1:
-        what = f"{', '.join(found[:10])} are" if found else "none is"
-        raise BuildRefused(f"the project must have one module, and {what} there: say which with --module")
+    if not found:
+        raise BuildRefused("there is no module at the top of the project: name its folder, or say which with --module shop.jar")
+    if len(found) > 1:
+        raise BuildRefused(f"the project must have one module, and {', '.join(found[:10])} are there: say which with --module")
     return f"{found[0]}:app"
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import commands, deploying, functions, keys, reading, rendering, running, sending, transferring
+from evento.cli import commands, deploying, functions, keys, reading, rendering, running, sending, status, transferring
 
 app = typer.Typer(
     name="evento",
@@ -38,6 +38,7 @@ app.command("send", epilog=sending.EXAMPLE)(sending.send)
 app.command("get", epilog=reading.GET_EXAMPLE)(reading.get)
 app.command("events", epilog=reading.EVENTS_EXAMPLE)(reading.events)
 app.add_typer(commands.app, name="commands")
+app.command("status", epilog=status.EXAMPLE)(status.status)
 app.command("verify", epilog=running.VERIFY_EXAMPLE)(running.verify)
 app.command("export", epilog=transferring.EXPORT_EXAMPLE)(transferring.export)
 app.command("import", epilog=transferring.IMPORT_EXAMPLE)(transferring.import_)

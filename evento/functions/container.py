@@ -6,11 +6,11 @@ how many run that of `replicas`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evento.clock import Clock
 from evento.errors import FunctionUnavailable
@@ -19,7 +19,7 @@ from evento.functions.connection import Address
 from evento.functions.contained import Container
 from evento.functions.images import Images
 from evento.functions.leftovers import Belongings
-from evento.functions.lockdown import SOCKET_NAME, container_config
+from evento.functions.lockdown import SOCKET_NAME, container_config, not_in_force
 from evento.functions.output import Output
 from evento.functions.registries import Registries
 from evento.functions.replica import Launched, ReplicaObserver
@@ -58,6 +58,7 @@ class ContainerRuntime:
         self._engine: ContainerEngine | None = None
         self._connecting = asyncio.Lock()
         self._numbers = count(1)
+        self._limits_known = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -118,6 +119,7 @@ class ContainerRuntime:
         config = container_config(function, image_id=image.id, image_user=image.user, folder=str(folder), platform=platform)
         try:
             await engine.create(name, config)
+            await self._look_at_limits(engine, name, config)
             with one_error():
                 async with asyncio.TaskGroup() as tasks:
                     watching = tasks.create_task(container.watch())
@@ -130,6 +132,19 @@ class ContainerRuntime:
         finally:
             await container.remove()
             await asyncio.to_thread(self._belongings.remove_folder, folder)
+
+    async def _look_at_limits(self, engine: "ContainerEngine", name: str, config: Mapping[str, Any]) -> None:
+        """Warn, once, of limits that are asked for and not in force: that is the same for all containers of an engine."""
+        if self._limits_known:
+            return
+        self._limits_known = True
+        missing = not_in_force(config, await engine.host_config(name))
+        if missing:
+            logger.warning(
+                "the container engine does not limit containers here: %s. `resources` are not in force for that; "
+                "an engine of an ordinary user needs cgroups v2 with these controllers delegated to it",
+                ", ".join(missing),
+            )
 
     async def _end(self) -> None:
         if self._engine is not None:

@@ -121,6 +121,12 @@ class ContainerEngine:
         async with self._asked(f"create {name}", ANSWER_S):
             await self._docker.containers.create(dict(config), name=name)
 
+    async def host_config(self, name: str) -> Mapping[str, Any]:
+        """Return what a container may do, as the engine took it; nothing if there is none."""
+        async with self._asked(f"inspect {name}", ANSWER_S):
+            found = await _unless_gone(self._docker.containers.container(name).show())
+        return {} if found is None else dict(found["HostConfig"])
+
     async def start(self, name: str) -> None:
         """Run a container that was made."""
         async with self._asked(f"start {name}", ANSWER_S):

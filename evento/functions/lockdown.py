@@ -4,7 +4,7 @@ No network: it is reached through a Unix socket in a private folder. No capabili
 small memory-backed /tmp, no root, and limits on memory, CPU, processes and files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evento.model.resources import FunctionSpec, Resources
@@ -19,6 +19,7 @@ _TMPFS = "rw,size=64m,noexec,nosuid,nodev,mode=1777"
 _FILES_MAX = 1024  # open at once
 _USER_PROCESSES_MAX = 1024  # of the user on the whole machine; the container's own limit is `resources.processes`
 _NANO = 1_000_000_000
+_LIMITS = {"Memory": "memory", "NanoCpus": "CPU", "PidsLimit": "processes"}
 
 
 def container_config(function: FunctionSpec, *, image_id: str, image_user: str, folder: str, platform: str) -> Mapping[str, Any]:
@@ -39,6 +40,17 @@ def container_config(function: FunctionSpec, *, image_id: str, image_user: str, 
         },
         "HostConfig": _host_config(function.resources or Resources(), folder),
     }
+
+
+def not_in_force(config: Mapping[str, Any], made: Mapping[str, Any]) -> Sequence[str]:
+    """Return which limits of a container's configuration its engine did not take; `made` is the HostConfig that it tells of it.
+
+    Engines that may not limit anything, as those of ordinary users under cgroups v1, make the container without a word.
+    """
+    asked = config["HostConfig"]
+    missing = [name for field, name in _LIMITS.items() if asked[field] > 0 and (made.get(field) or 0) <= 0]
+    ulimits = {str(each.get("Name", "")).lower().removeprefix("rlimit_") for each in made.get("Ulimits") or ()}
+    return missing if "nofile" in ulimits else [*missing, "open files"]
 
 
 def is_user(user: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from evento.errors import DeploymentRefused
-from evento.registry.documents import Document, Documents
+from evento.registry.documents import Document, Documents, function_name
 
 _OF_A_PROCESS = ("command", "directory", "files", "url")
 
@@ -15,7 +15,7 @@ def with_images(documents: Documents, images: Mapping[str, str]) -> Documents:
     missing = set(images)
     changed = []
     for document in documents.documents:
-        name = _function_name(document)
+        name = function_name(document)
         image = images.get(name)
         missing.discard(name)
         changed.append(document if image is None else _running(document, image))
@@ -23,13 +23,6 @@ def with_images(documents: Documents, images: Mapping[str, str]) -> Documents:
         names = ", ".join(sorted(missing))
         raise DeploymentRefused(f"there is no Function {names} here; an image is given as NAMESPACE/FUNCTION=IMAGE")
     return replace(documents, documents=tuple(changed))
-
-
-def _function_name(document: Document) -> str:
-    metadata = document.content.get("metadata")
-    if document.content.get("kind") != "Function" or not isinstance(metadata, dict):
-        return ""
-    return f"{metadata.get('namespace')}/{metadata.get('name')}"
 
 
 def _running(document: Document, image: str) -> Document:

@@ -11,11 +11,14 @@ from evento.registry.records import Record
 _UNSHOWN = {"env"}  # may hold secrets: only names are told
 _LABELS = {
     "revision": "content",
-    "timeout_s": "timeout",
-    "start_s": "start",
     "digests": "digest in the registry",
     "pull_always": "always pulled",
+    "least": "min",
+    "most": "max",
+    "memory_bytes": "memory",
+    "attempts_max": "maxAttempts",
 }
+_MIB = 1024 * 1024
 
 
 def differences(old: Record, new: Record, text: Callable[[int], str]) -> tuple[str, ...]:
@@ -36,7 +39,7 @@ def _between(old: Mapping[str, object], new: Mapping[str, object], text: Callabl
         elif field in _UNSHOWN and isinstance(before, dict) and isinstance(after, dict):
             yield from _names(field, before, after)
         else:
-            yield f"{_LABELS.get(field, field)}: {_said(before)} → {_said(after)}"
+            yield f"{_label(field)}: {_said(field, before)} → {_said(field, after)}"
 
 
 def _schema(old: str, new: str) -> Iterator[str]:
@@ -56,9 +59,18 @@ def _names(label: str, before: Mapping[str, object], after: Mapping[str, object]
     yield from (f"{label}: {name} changed" for name in after if name in before and before[name] != after[name])
 
 
-def _said(value: object) -> str:
+def _label(field: str) -> str:
+    return _LABELS.get(field, field.removesuffix("_s"))
+
+
+def _said(field: str, value: object) -> str:
+    """Return a value as a manifest would have it."""
     if isinstance(value, Struct):
-        return ", ".join(f"{name} {_said(each)}" for name, each in asdict(value).items())
+        return ", ".join(f"{_label(name)} {_said(name, each)}" for name, each in asdict(value).items())
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+    if field == "memory_bytes" and isinstance(value, int):
+        return f"{value // _MIB}Mi"
+    if isinstance(value, float):
+        return f"{value:g}s" if field.endswith("_s") else f"{value:g}"
+    return "none" if value is None or value == "" else str(value)

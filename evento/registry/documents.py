@@ -84,6 +84,14 @@ class Documents(Struct, frozen=True):
         return [document.content for document in self.documents]
 
 
+def function_name(document: Document) -> str:
+    """Return `namespace/name` of a document that declares a Function, "" for any other."""
+    metadata = document.content.get("metadata")
+    if document.content.get("kind") != "Function" or not isinstance(metadata, dict):
+        return ""
+    return f"{metadata.get('namespace')}/{metadata.get('name')}"
+
+
 def documents_of(contents: object, *, file: str = "") -> Documents:
     """Return the documents in a list of JSON values from outside (an API request, a module's description)."""
     if not isinstance(contents, Sequence) or isinstance(contents, str | bytes):

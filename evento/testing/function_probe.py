@@ -113,7 +113,8 @@ class Probe:
         """Return what is served. Raises Broken."""
         status, media_type, body = await self.request("GET", WORK_PATH)
         if status != 200 or media_type != MEDIA_TYPE:
-            raise Broken(3, f"GET {WORK_PATH} answers {status} {media_type}")
+            said = f"GET {WORK_PATH} answers {status} {media_type}: {body[:200].decode(errors='replace')}"
+            raise Broken(3, f"{said} (is it the right --key?)" if status == 401 else said)
         if body != (await self.request("GET", WORK_PATH))[2]:
             raise Broken(3, "the discovery is not the same at a second request")
         try:

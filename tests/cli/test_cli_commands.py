@@ -202,3 +202,11 @@ def test_help_comes_without_importing_what_only_work_needs() -> None:
     heavy = ("aiohttp", "starlette", "uvicorn", "apsw", "rich.table", "pydantic")
     program = f"import sys; from evento.cli.main import app; sys.exit(','.join(m for m in {heavy!r} if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stderr == "\n"
+
+
+def test_the_status_tells_how_functions_are_doing(platform: Platform) -> None:
+    shown = platform("status")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(f"{platform.url} takes Commands\n  journal: sqlite:")
+    assert re.search(r"shop/shop-functions +ready +-", shown.stdout)
+    assert json.loads(platform("status", "-o", "json").stdout)["ready"] is True

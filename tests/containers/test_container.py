@@ -72,7 +72,7 @@ async def test_it_starts_when_needed_serves_and_is_gone_afterwards(engine: Engin
             await do(client)
 
 
-async def test_it_may_do_nothing_but_its_work(engine: Engine, folder: Path, puppet: str) -> None:
+async def test_it_may_do_nothing_but_its_work(engine: Engine, folder: Path, puppet: str, caplog: pytest.LogCaptureFixture) -> None:
     resources = Resources(processes=20)
     async with serving(engine, folder, contained(puppet, resources=resources, env={"SECRET": "mine"}, timeout_s=20.0)) as client:
         await client.ready()
@@ -86,6 +86,7 @@ async def test_it_may_do_nothing_but_its_work(engine: Engine, folder: Path, pupp
     assert who["files"] == [1024, 1024]
     assert who["environment"] == {"SECRET": "mine"}
     assert 5 < started < 20
+    assert "does not limit containers" not in caplog.text
 
 
 async def test_an_image_keeps_its_user_unless_that_is_root(engine: Engine, folder: Path, puppet: str) -> None:

@@ -71,7 +71,8 @@ async def test_a_function_that_keeps_the_rules_passes_with_its_key(tmp_path):
 
 
 async def test_without_the_key_nothing_but_health_passes(tmp_path):
-    assert list(await failed(FunctionApp(demo, gate()), tmp_path, None)) == [3]
+    (told,) = (await failed(FunctionApp(demo, gate()), tmp_path, None)).items()
+    assert told[0] == 3 and "answers 401" in told[1] and told[1].endswith("(is it the right --key?)")
 
 
 @pytest.mark.parametrize("fault", SIGNED_FAULTS)

@@ -95,9 +95,9 @@ async def test_a_plan_says_what_differs() -> None:
             "events: Closed added",
             "events: CashWithdrawn removed",
             "handle: teller → desk",
-            "retry: first_s 0.1, factor 2, cap_s 30, attempts_max 0 → first_s 1, factor 2, cap_s 30, attempts_max 0",
+            "retry: first 0.1s, factor 2, cap 30s, maxAttempts 0 → first 1s, factor 2, cap 30s, maxAttempts 0",
         ),
-        "teller": ("image: bank:1 → bank:2", "env: TOKEN changed", "scale: None → least 0, most 3, idle_s 60, concurrency 2"),
+        "teller": ("image: bank:1 → bank:2", "env: TOKEN changed", "scale: none → min 0, max 3, idle 60s, concurrency 2"),
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from declaring import ListLog
 
 from evento.registry.deployment import Action, Registry
-from evento.registry.documents import Documents
+from evento.registry.documents import Documents, function_name
 from evento.registry.module import is_module, read_module
 from evento.registry.reading import read_deployment
 
@@ -78,6 +78,22 @@ def test_a_module_is_found_from_the_current_directory(shop: Path, target: str, m
     monkeypatch.chdir(shop)
     read = read_deployment([target])
     assert not read.problems
+    assert ("Command", "Pay") in names(read)
+
+
+def test_a_function_in_a_manifest_takes_the_place_of_the_modules_process(shop: Path) -> None:
+    manifest = shop / "functions.yaml"
+    manifest.write_text(
+        "\n---\n".join(
+            f"apiVersion: evento.dev/v1\nkind: Function\nmetadata: {{name: shop-functions, namespace: {namespace}}}\n"
+            "spec: {image: shop:1}"
+            for namespace in ("shop", "other")
+        )
+    )
+    read = read_deployment([f"{shop}/shop.py", str(manifest)])
+    assert not read.problems
+    specs = {function_name(document): document.content["spec"] for document in read.documents if function_name(document)}
+    assert specs == {"shop/shop-functions": {"image": "shop:1"}, "other/shop-functions": {"image": "shop:1"}}
     assert ("Command", "Pay") in names(read)
 
 
