@@ -19,6 +19,7 @@ from evento.clock import Clock, SystemClock
 from evento.cluster.gateway import Gateway
 from evento.cluster.link import is_address, open_links
 from evento.cluster.peering import Credentials, Peering
+from evento.engine.canary import try_on_stored
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
 from evento.engine.refolder import Refolder
@@ -233,11 +234,12 @@ class Node:
         return self.registry.pinned(plan, images) if images else plan
 
     async def _roll_out(self, plan: Plan) -> Catalog:
-        """Have new versions ready, commit, and let them take over; those before are drained."""
+        """Have new versions ready, try them on what is stored, commit, and let them take over; those before are drained."""
         preview = self.registry.preview(plan)
         try:
             await self._provide(entities_after(self.registry.catalog, plan))
             await self.fleet.prepare(preview, await asyncio.to_thread(as_they_are, preview.functions))
+            await try_on_stored(preview, self.fleet.prepared, self.journal.history, self.engine.here)
             catalog = await self.registry.commit(plan)
             if catalog.version > plan.base + 1:  # another node deployed in between
                 await self._provide(places_of(catalog))

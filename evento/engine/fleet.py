@@ -78,6 +78,11 @@ class Fleet:
         """Return the functions that are served now."""
         return {name: serving.caller for name, serving in self._serving.items() if serving.caller is not None}
 
+    @property
+    def prepared(self) -> Mapping[Name, Caller]:
+        """Return the new versions that are ready and not called yet."""
+        return {name: serving.caller for name, serving in self._prepared.items() if serving.caller is not None}
+
     def open_breakers(self) -> Mapping[str, float]:
         """Return by function 1 while calls to it are held back, else 0."""
         return {caller.name: float(caller.status().condition == "failing") for caller in self.callers.values()}
@@ -85,8 +90,8 @@ class Fleet:
     async def prepare(self, catalog: Catalog, functions: Mapping[Name, FunctionSpec]) -> None:
         """Start the new versions of those functions that this catalog changes and that run here, and wait until all are ready.
 
-        Nobody calls them before `follow`; `forget_prepared` ends them. Raises DeploymentRefused, with nothing changed, if one does
-        not get ready: what is served now goes on.
+        No Command gets to them before `follow`; `forget_prepared` ends them. Raises DeploymentRefused, with nothing changed, if one
+        does not get ready: what is served now goes on.
         """
         for name in sorted(_needed(catalog)):
             spec, expected = functions[name], expected_of(catalog, *name)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from evento.client import Client
+from evento.engine.canary import TRIED_INSTANCES
 from evento.errors import EventoError
 from tests.faults import bank
 from tests.faults.checker import History, broken
@@ -104,6 +105,27 @@ def test_a_version_that_does_not_get_ready_is_not_deployed_and_the_one_before_go
         node.evento("send", "bank/Checking/a", "ReceiveDeposit", "amount=1.00")
 
 
+async def test_an_apply_that_fails_on_what_is_stored_is_not_deployed_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    shop, history = Shop(tmp_path / "shop"), History()
+    sick = "bank/Checking/sick"
+    with Node(tmp_path) as node:
+        node.start()
+        node.deploy(shop.folder)
+        poison = bank.command("sick", "ReceiveDeposit", {"amount": POISON}, "poison")
+        await Sender(node.url, history).send_all([*bank.opening(["sick"]), poison])
+        shop.change(EVOLVE, CANNOT)
+        said = node.evento("deploy", str(shop.folder), "--yes", status=1)
+        assert "the new version of function bank/bank-functions fails on what is stored, and the one before goes on" in said
+        assert "apply failed at event 2 of bank/Checking/sick" in said and "no idea" in said
+        async with Client(node.url) as client:
+            done = await client.send(sick, "ReceiveDeposit", {"amount": "1.00"}, command_id="behind")
+            assert done["outcome"] == "succeeded"
+            assert Decimal((await client.get(sick))["state"]["balance"]) == Decimal(POISON) + 1
+        node.verify()
+        shop.mend()
+        node.deploy(shop.folder)
+
+
 async def test_an_apply_that_fails_on_a_stored_event_stops_its_instance_alone_and_leaves_the_events_as_they_are(
     tmp_path: Path,
 ) -> None:
@@ -113,7 +135,9 @@ async def test_an_apply_that_fails_on_a_stored_event_stops_its_instance_alone_an
         node.start()
         node.deploy(shop.folder)
         poison = bank.command("sick", "ReceiveDeposit", {"amount": POISON}, "poison")
-        await Sender(node.url, history).send_all([*bank.opening(["sick", "healthy"]), poison])
+        # A new version is tried on the first instances only.
+        before_it = [f"account-{number}" for number in range(TRIED_INSTANCES)]
+        await Sender(node.url, history).send_all([*bank.opening([*before_it, "sick", "healthy"]), poison])
         async with Client(node.url) as client:
             before = await read_stream(client, sick)
             shop.change(EVOLVE, CANNOT)
