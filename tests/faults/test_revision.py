@@ -17,6 +17,7 @@ ACCOUNTS = [f"account-{number}" for number in range(300)]
 EACH = 4
 PLAIN = "case MoneyReceived():\n            return replace(account, balance=account.balance + event.amount)"
 TWICE = PLAIN.replace("event.amount", "2 * event.amount")
+CHANCE = PLAIN.replace("event.amount", "event.amount + __import__('random').randint(1, 10**9)")
 PLAIN_SUM, TWICE_SUM = Decimal("10.00"), Decimal("20.00")
 
 
@@ -79,6 +80,24 @@ async def test_after_a_deployment_every_read_and_every_command_sees_states_of_th
             assert withdrawn["outcome"] == "succeeded"
             assert await balance(client, ACCOUNTS[0]) == -limit
         node.verify()
+
+
+async def test_an_apply_that_gives_another_state_each_time_is_found_by_verify_and_the_events_are_as_they_were(
+    tmp_path: Path,
+) -> None:
+    """reliability.md §7, 39."""
+    shop, history = Shop(tmp_path / "shop"), History()
+    with Node(tmp_path) as node:
+        node.start()
+        shop.change(PLAIN, CHANCE)
+        node.deploy(shop.folder)
+        await Sender(node.url, history).send_all(history_of_all())
+        assert f"{bank.CHECKING}/{ACCOUNTS[0]}" in node.evento("verify", status=1)
+        shop.mend()
+        node.deploy(shop.folder)
+        async with Client(node.url) as client:
+            assert await balances(client) == {PLAIN_SUM}
+        await check_all_folded(node, history, bank.fold)
 
 
 async def test_states_of_another_apply_are_not_served_after_a_start_either(tmp_path: Path) -> None:
