@@ -4,12 +4,12 @@ Some instances of each Entity are folded from their events by the version that i
 away: that it differs is what new versions are for.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from evento.engine.callers import Caller
 from evento.engine.folding import Folding
 from evento.errors import DeploymentRefused, FunctionError, PayloadRefused
-from evento.journal.base import History
+from evento.journal.base import History, InstanceEntry
 from evento.model.resources import EntitySpec
 from evento.registry.catalog import Catalog
 
@@ -27,18 +27,18 @@ async def try_on_stored(
     folding = Folding(history)
     for entity in catalog.entities.values():
         if (entity.namespace, entity.apply) in callers:
-            await _try_entity(catalog, callers, folding, history, entity, partitions)
+            found = await history.read_instances(entity.namespace, entity.name, partitions=partitions, limit=TRIED_INSTANCES)
+            await _try_instances(catalog, callers, folding, entity, found)
 
 
-async def _try_entity(
+async def _try_instances(
     catalog: Catalog,
     callers: Mapping[tuple[str, str], Caller],
     folding: Folding,
-    history: History,
     entity: EntitySpec,
-    partitions: Collection[int],
+    instances: Sequence[InstanceEntry],
 ) -> None:
-    for found in await history.read_instances(entity.namespace, entity.name, partitions=partitions, limit=TRIED_INSTANCES):
+    for found in instances:
         if not found.state.version or found.state.payload is None:  # the version before has not got there either
             continue
         try:
