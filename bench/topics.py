@@ -36,9 +36,8 @@ def events(name: str) -> str:
 
 def create(brokers: str, name: str, partitions: int) -> None:
     """Make both topics."""
-    made = AdminClient({"bootstrap.servers": brokers}).create_topics(
-        [NewTopic(commands(name), partitions, 1), NewTopic(events(name), partitions, 1)]
-    )
+    admin = AdminClient({"bootstrap.servers": brokers})  # held until it has answered: what it is asked ends with it
+    made = admin.create_topics([NewTopic(commands(name), partitions, 1), NewTopic(events(name), partitions, 1)])
     for future in made.values():
         future.result()
     time.sleep(0.5)
