@@ -76,12 +76,12 @@ class Fleet:
     @property
     def callers(self) -> Mapping[Name, Caller]:
         """Return the functions that are served now."""
-        return {name: serving.caller for name, serving in self._serving.items() if serving.caller is not None}
+        return _callers(self._serving)
 
     @property
     def prepared(self) -> Mapping[Name, Caller]:
         """Return the new versions that are ready and not called yet."""
-        return {name: serving.caller for name, serving in self._prepared.items() if serving.caller is not None}
+        return _callers(self._prepared)
 
     def open_breakers(self) -> Mapping[str, float]:
         """Return by function 1 while calls to it are held back, else 0."""
@@ -144,6 +144,10 @@ class Fleet:
         client, calls_max = await serving.client(), spec.scale.most * spec.scale.concurrency if spec.scale else 0
         serving.caller = Caller(spec.namespace, spec.name, client, observe=self._observe, calls_max=calls_max)
         return serving
+
+
+def _callers(serving: Mapping[Name, Serving]) -> Mapping[Name, Caller]:
+    return {name: each.caller for name, each in serving.items() if each.caller is not None}
 
 
 def _needed(catalog: Catalog) -> set[Name]:
