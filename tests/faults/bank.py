@@ -15,6 +15,7 @@ from tests.faults.node import ROOT
 
 MODULE = ROOT / "examples" / "bank" / "bank.py"
 CHECKING = "bank/Checking"
+COMMANDS = ("OpenChecking", "ReceiveDeposit", "WithdrawCash")  # those that are sent
 OVERDRAFT = "1000000.00"  # the real bank let accounts be overdrawn
 DRIFT_MAX = Decimal("1.00")  # the bank's own figures are rounded to 0.10
 _FILE = ROOT.parent / "shared" / "data" / "bank_transactions.csv"

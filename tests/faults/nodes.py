@@ -4,7 +4,7 @@ import asyncio
 import io
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -138,11 +138,16 @@ class Outside:
         self.failed: list[str] = []
         self.delivered: list[Message] = []
 
+    def learn(self, commands: Iterable[str]) -> None:
+        """Ask the registry for the schemas of Commands. It blocks: not while a proxy in this process is what the node needs."""
+        for command in commands:
+            found = fetch(f"{self._deployment.url}/registry/subjects/{_MODULE}.{command}/versions/latest")
+            self._schemas[command] = found["id"], fastavro.parse_schema(msgspec.json.decode(found["schema"]))
+
     def encode(self, command: str, data: Json) -> bytes:
         """Return a Command in the Confluent wire format, by the latest schema that the registry has of it."""
         if command not in self._schemas:
-            found = fetch(f"{self._deployment.url}/registry/subjects/{_MODULE}.{command}/versions/latest")
-            self._schemas[command] = found["id"], fastavro.parse_schema(msgspec.json.decode(found["schema"]))
+            self.learn([command])
         schema_id, schema = self._schemas[command]
         return b"\0" + schema_id.to_bytes(4, "big") + avro(schema, data)
 

@@ -107,6 +107,8 @@ async def chaos(folder: Path, brokers: Cluster, *, partitions: int, accounts: in
 async def _carry_out(nodes: Nodes, nemesis: Nemesis, accounts: int) -> None:
     watcher = Watcher(nodes.deployment, anew_records=max(100, COMMANDS // 100))
     watcher.start()
+    outside = Outside(nodes.deployment)
+    await asyncio.to_thread(outside.learn, bank.COMMANDS)
     sent: dict[tuple[str, str], str] = {}
     rows: list[bank.Transaction] = []
     refused: set[str] = set()
@@ -114,7 +116,7 @@ async def _carry_out(nodes: Nodes, nemesis: Nemesis, accounts: int) -> None:
     async with asyncio.TaskGroup() as tasks:
         failing = tasks.create_task(nemesis.run(FAULTS))
         for work, its_rows in rounds(COMMANDS, accounts):
-            refused |= await _round(nodes, nemesis, work)
+            refused |= await _round(nodes, nemesis, work, outside)
             sent.update(work.sent)
             rows += its_rows
             print(f"{time.monotonic() - begun:7.1f} s: {len(sent)} Commands carried out", flush=True)
@@ -132,10 +134,9 @@ async def _carry_out(nodes: Nodes, nemesis: Nemesis, accounts: int) -> None:
     await asyncio.to_thread(nodes.verify)
 
 
-async def _round(nodes: Nodes, nemesis: Nemesis, work: Work) -> set[str]:
+async def _round(nodes: Nodes, nemesis: Nemesis, work: Work, outside: Outside) -> set[str]:
     """Send one round's Commands, wait for all, hold what was told against what there is; return accounts that were refused one."""
     history = History()
-    outside = Outside(nodes.deployment)
     async with asyncio.TaskGroup() as tasks:
         observing = tasks.create_task(Observer(nodes.urls[0], history, work.over_http[:50]).run())
         async with asyncio.TaskGroup() as sending:
@@ -147,6 +148,7 @@ async def _round(nodes: Nodes, nemesis: Nemesis, work: Work) -> set[str]:
                 mine = [command for command in work.over_http if hash_of(command["id"]) % CLIENTS == number]
                 sending.create_task(sender.send_all(mine))
         observing.cancel()
+    outside.delivered.clear()  # a million records are many
     await until(lambda: not any(lags(nodes.deployment).values()), "all Commands' records are done with", SETTLE_S)
     if not LONG:
         async with Client(nodes.urls[0]) as client:
