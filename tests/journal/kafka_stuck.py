@@ -9,7 +9,6 @@ import sys
 from itertools import count
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from confluent_kafka import Producer
 
@@ -24,10 +23,10 @@ _commits = count(1)
 class Hanging(Producer):
     """A producer that does not care for the time that it is given."""
 
-    def send_offsets_to_transaction(self, *arguments: Any) -> None:
+    def begin_transaction(self) -> None:
         if next(_commits) > COMMITS:
             Event().wait()
-        super().send_offsets_to_transaction(*arguments)
+        super().begin_transaction()
 
 
 if __name__ == "__main__":

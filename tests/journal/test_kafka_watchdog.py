@@ -1,4 +1,4 @@
-"""A client library that hangs for ever: it is noticed, said, and the process ends, so that others have its partitions."""
+"""A client library that hangs for ever: it is left behind; where that cannot be, the process ends and others take over."""
 
 import asyncio
 from pathlib import Path
@@ -15,6 +15,21 @@ COUNT, PARTITIONS = 400, 2
 WAIT_S = 60.0
 
 
+async def test_a_call_of_a_transaction_that_does_not_come_back_is_left_behind_and_the_node_goes_on(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    node = Node(kafka.address(partitions=PARTITIONS), tmp_path, COUNT, module="tests.journal.kafka_left")
+    try:
+        for number in range(PARTITIONS):
+            await node.wait_said(f"END {number}")
+    finally:
+        node.kill()
+    left = [line for line in node.said if "does not come back" in line]
+    assert any("adding the input's offsets to a commit" in line for line in left)
+    assert any("committing" in line for line in left)
+    await asyncio.to_thread(assert_exactly_once, kafka, PARTITIONS, COUNT)
+
+
 async def test_a_call_that_hangs_ends_the_process_and_another_node_goes_on_with_its_partitions(
     kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -27,7 +42,7 @@ async def test_a_call_that_hangs_ends_the_process_and_another_node_goes_on_with_
     finally:
         stuck.kill()
     [told] = [line for line in stuck.said if "hangs" in line]
-    assert "adding the input's offsets to a commit" in told
+    assert "producing to a partition" in told
     assert told.startswith("CRITICAL the Kafka client hangs in a call that was given less than 3 s: partition ")
     other = Node(address, tmp_path / "other", COUNT)
     try:

@@ -8,12 +8,14 @@ Blocks: for one thread.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from msgspec import Struct
 
 from evento.errors import JournalRefused, JournalRewind
+from evento.journal.kafka.aside import Aside, LeftBehind
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
@@ -24,6 +26,8 @@ CONNECT_S = 2.0
 INIT_S = 60.0  # to become the owner, with a predecessor's commit to be ended and a coordinator to be found
 COMMIT_S = 30.0  # for everything that is asked again within one commit
 ABORT_S = 10.0  # the next producer aborts what this one cannot
+OFFSETS_S = 10.0
+GRACE_S = 5.0  # so much longer than it was given a call is waited for
 FLUSH_S = 20.0  # records fail by themselves before
 SLOW_S = 1.0  # a commit that took longer may have been asked for twice
 AGAIN_S = 0.05
@@ -53,10 +57,12 @@ class Done(Struct, frozen=True):
 class Transactions:
     """The producer of one transactional id."""
 
-    def __init__(self, properties: Properties, partition: int) -> None:
+    def __init__(self, properties: Properties, partition: int, *, commit_s: float | None = None) -> None:
         self._properties = properties
         self._partition = partition
+        self._commit_s = COMMIT_S if commit_s is None else commit_s
         self._producer: Producer | None = None
+        self._aside = Aside("")
         self._doubtful = False
         self._committing = False
 
@@ -89,10 +95,12 @@ class Transactions:
             producer.purge()
             raise
         self._producer, self._doubtful = producer, False
+        self._aside = Aside(f"journal-calls-{self._partition}")
 
     def close(self) -> None:
         """Drop the producer. What it has not committed never happened."""
         if self._producer is not None:
+            self._aside.end()
             with self._calling(Call.ABORT):
                 self._producer.purge()
                 self._producer = None
@@ -103,7 +111,7 @@ class Transactions:
         Raises JournalRewind: it did not happen, or nobody knows, and only who owns the partition anew can tell. Raises another
         JournalError if this process can never do it.
         """
-        patience = Patience(COMMIT_S)
+        patience = Patience(self._commit_s)
         for _ in range(TRIES):
             metadata = proof()
             if metadata is None:
@@ -135,9 +143,10 @@ class Transactions:
         count = self._produce(producer, records, reached, patience)
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
-        self._call(Call.SEND_OFFSETS, lambda: producer.send_offsets_to_transaction(list(offsets), metadata, 10.0), patience)
-        # Without a limit it waits for ever for a broker that is gone. Given up, it is unknown, and the producer is dropped.
-        self._call(Call.COMMIT, lambda: producer.commit_transaction(max(1.0, patience.left_s)), patience)
+        send = partial(producer.send_offsets_to_transaction, list(offsets), metadata, OFFSETS_S)
+        self._call(Call.SEND_OFFSETS, lambda: self._aside.call(send, OFFSETS_S + GRACE_S), patience)
+        # Given up, it is unknown, and the producer is dropped.
+        self._call(Call.COMMIT, lambda: self._limited(producer.commit_transaction, max(1.0, patience.left_s)), patience)
         return Done(reached, count)
 
     def _produce(self, producer: Producer, records: Iterable[Record], reached: dict[str, int], patience: Patience) -> int:
@@ -180,6 +189,11 @@ class Transactions:
                 with self._calling(call):
                     function()
                 return
+            except LeftBehind as error:
+                self._producer = None  # it is still in that call
+                raise _Failed(
+                    Failure(Action.LOST, call, "_LEFT_BEHIND", f"{call}: the client library does not come back")
+                ) from error
             except KafkaException as error:
                 failure = failure_of(call, error, told=self._properties)
                 if failure.action is not Action.RETRY or patience.is_over:
@@ -209,7 +223,11 @@ class Transactions:
 
     def _abort(self) -> None:
         if self._producer is not None:
-            self._producer.abort_transaction(ABORT_S)
+            self._limited(self._producer.abort_transaction, ABORT_S)
+
+    def _limited(self, function: Callable[[float], object], limit_s: float) -> None:
+        """Give a call so much time, and wait not much longer for it."""
+        self._aside.call(lambda: function(limit_s), limit_s + GRACE_S)
 
     def _calling(self, call: Call) -> ClientCall:
         return ClientCall(f"partition {self._partition}, {call}")
