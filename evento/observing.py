@@ -130,6 +130,10 @@ class MeteredJournal(JournalObserver):
         self._tell(partial(self.metrics.journal_commit_seconds.bind().observe, seconds))
         self._tell(partial(self.metrics.journal_commit_records.bind().add, records))
 
+    def copied(self, partition: int, blocks: int) -> None:
+        """Count a copy."""
+        self._tell(partial(self.metrics.partition_copy_blocks.bind(str(partition)).add, blocks))
+
     def commit_failed(self, code: str) -> None:
         """Count a failure."""
         self._tell(self.metrics.journal_commit_failures.bind(code).add)

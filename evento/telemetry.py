@@ -166,6 +166,9 @@ class Metrics:
             "Records, at most, still to be read before the partition takes Commands.",
             ("partition",),
         )
+        self.partition_copy_blocks = Counter(
+            "evento_partition_copy_blocks", "Blocks written to the copies of owned partitions' replicas.", ("partition",)
+        )
         self.partitions_owned = Gauge("evento_partitions_owned", "Partitions that this node owns.")
         self.partitions_ownerless = Gauge("evento_partitions_ownerless", "Partitions that no node owns, as far as this one knows.")
         self.inbox_commands = Gauge("evento_inbox_commands", "Commands in memory, waiting for their turn.")

@@ -16,5 +16,8 @@ class JournalObserver:
     def committed(self, seconds: float, records: int) -> None:
         """Hear that a commit with so many records is durable, and how long it took."""
 
+    def copied(self, partition: int, blocks: int) -> None:
+        """Hear that the copy of a partition's replica is as new as the replica was, and how many blocks were written for that."""
+
     def commit_failed(self, code: str) -> None:
         """Hear that a commit failed, and with it its owner, by the code of the error. The next owner reads what became of it."""

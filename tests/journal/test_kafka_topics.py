@@ -56,6 +56,7 @@ def test_topics_have_names_that_tell_what_they_hold() -> None:
     assert names.state == "acme.bank.Checking.state"
     own = deployment_topics(ADDRESS)
     assert (own.pending, own.outcomes, own.catalog) == ("acme.evento.pending", "acme.evento.outcomes", "acme.evento.catalog")
+    assert own.replicas == "acme.evento.replicas"
 
 
 def test_the_longest_names_that_evento_allows_fit() -> None:
@@ -86,6 +87,7 @@ async def test_what_is_missing_is_made_with_what_it_needs_and_nothing_is_made_tw
         "evento.pending": 3,
         "evento.outcomes": 3,
         "evento.catalog": 1,
+        "evento.replicas": 3,
         "bank.Checking.commands": 2,
         "bank.Checking.events": 2,
         "bank.Checking.state": 2,

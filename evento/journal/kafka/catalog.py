@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaException, Producer
 
 from evento.errors import JournalCorrupt, JournalError
-from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
+from evento.journal.kafka.clients import RECORD_BYTES_MAX, Cluster, lane_producer_properties, reader_properties
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.survey import Survey
-from evento.journal.kafka.topics import RECORD_BYTES_MAX
 from evento.journal.kafka.watchdog import ClientCall
 
 CHUNK_BYTES = 512 * 1024

@@ -16,6 +16,8 @@ from evento.journal.kafka.security import Properties
 
 logger = logging.getLogger(__name__)
 
+RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
+COPY_MS = 300_000  # a copy's transaction; readers of copies never wait for one that is open
 _SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
 
 
@@ -99,6 +101,12 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
             "queue.buffering.max.kbytes": 65_536,
         },
     )
+
+
+def copy_producer_properties(cluster: Cluster, transactional_id: str) -> Properties:
+    """Return what the producer of copies of a replica is told: as that of commits, but a copy is large, and nobody waits for it."""
+    lane = lane_producer_properties(cluster, transactional_id, message_bytes_max=RECORD_BYTES_MAX)
+    return Properties({**lane, "transaction.timeout.ms": COPY_MS, "queue.buffering.max.kbytes": 16_384})
 
 
 def member_properties(cluster: Cluster, group: str, *, instance: str = "") -> Properties:

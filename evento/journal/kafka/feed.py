@@ -117,6 +117,10 @@ class Feed:
         """Return whether everything of a topic that is here was taken."""
         return not self._ahead.get(topic)
 
+    def has_ended(self, topic: str) -> bool:
+        """Return whether everything of a topic was taken that was decided when the client came to its end."""
+        return self.is_taken(topic) and self._ends.get(topic, -1) >= self._reached[topic]
+
     def close(self) -> None:
         """End the consumer."""
         with ClientCall(self._what):

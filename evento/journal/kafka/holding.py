@@ -14,6 +14,7 @@ from evento.errors import JournalError
 from evento.journal.base import EntityPlace
 from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
 from evento.journal.kafka.feed import Feed
+from evento.journal.kafka.fetching import Source, fetch_copy
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.owning import Owner
@@ -29,6 +30,7 @@ from evento.journal.sqlite.reader import Reader
 from evento.journal.sqlite.writer import Writer
 
 T = TypeVar("T")
+Progress = Callable[[int, int], None]
 
 
 class Node(Struct, frozen=True):
@@ -51,6 +53,14 @@ class Node(Struct, frozen=True):
         """Return one partition's topics; whose they are is told with the partition, for a replica belongs to one."""
         return Topics(self.names, number, lambda topic: f"{self.survey.identity(topic)}[{number}]")
 
+    def replica(self, number: int) -> Path:
+        """Return the file of one partition's replica."""
+        return self.folder / f"{number}.db"
+
+    def copies(self, number: int) -> Source:
+        """Return where the copies of one partition's replica stand."""
+        return Source(self.names.replicas, number, self.survey, lambda: self.make_feed(number))
+
     def make_feed(self, number: int) -> Feed:
         """Return a new reader of one partition of the topics."""
         return Feed(reader_properties(self.cluster, self.names.group), number)
@@ -63,16 +73,18 @@ class Holding:
         self.number = number
         self._node = node
         self._topics = node.topics(number)
-        path = node.folder / f"{number}.db"
+        path = node.replica(number)
         self._damaged = partial(mark_damaged, path)
-        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit), self._damaged)
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit, self._fetch), self._damaged)
         self._path = path
         self._feed: Feed | None = None
         self._owner: Owner | None = None
+        self._progress: Progress = lambda done, total: None
         self._changing = asyncio.Lock()  # nobody reads while the replica is between two moments
 
-    async def start(self) -> None:
-        """Open the replica. Raises JournalError."""
+    async def start(self, progress: Progress) -> None:
+        """Open the replica. `progress` is told how many records of its copy are read, of how many. Raises JournalError."""
+        self._progress = progress
         self.store = cast("Replica", await self._writer.start())
         self.reader = Reader(self._path, self.store.tail, self._node.tuning, self._damaged)
         await self.reader.start()
@@ -161,6 +173,9 @@ class Holding:
         return self._owner is not None and self._owner.is_current
 
     # ---------------------------------------------------------------- on the thread
+    def _fetch(self, path: Path) -> bool:
+        return fetch_copy(path, self._node.copies(self.number), self._progress)
+
     def _close_feed(self) -> None:
         if self._feed is not None:
             self._feed.close()

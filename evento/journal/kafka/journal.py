@@ -27,8 +27,9 @@ from evento.journal.base import EntityPlace, History, Journal, Partition
 from evento.journal.kafka.access import Role, check_access
 from evento.journal.kafka.catalog import Catalogs
 from evento.journal.kafka.clients import Cluster, admin_properties, member_properties
+from evento.journal.kafka.copying import Copier
 from evento.journal.kafka.history import KafkaHistory
-from evento.journal.kafka.holding import Holding, Node
+from evento.journal.kafka.holding import Holding, Node, Progress
 from evento.journal.kafka.intake import Intake
 from evento.journal.kafka.membership import Lease, Membership
 from evento.journal.kafka.names import Names
@@ -79,9 +80,11 @@ async def open_kafka(
         survey = Survey(admin_properties(cluster))
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
         membership = Membership(member_properties(cluster, names.group), names.pending)
-        journal = KafkaJournal(node, membership, clock)
+        copier = Copier(node)
+        journal = KafkaJournal(node, membership, copier, clock)
         opened.enter_context(watched(membership.leave))
         opened.push_async_callback(journal.close)
+        opened.push_async_callback(copier.stop)
         opened.push_async_callback(membership.stop)
         yield journal
 
@@ -89,9 +92,10 @@ async def open_kafka(
 class KafkaJournal:
     """A journal of many partitions, which nodes share."""
 
-    def __init__(self, node: Node, membership: Membership, clock: Clock) -> None:
+    def __init__(self, node: Node, membership: Membership, copier: Copier, clock: Clock) -> None:
         self._node = node
         self._membership = membership
+        self._copier = copier
         self._clock = clock
         self._catalogs = Catalogs(node.cluster, node.names, node.survey)
         self._appending = asyncio.Lock()
@@ -183,12 +187,12 @@ class KafkaJournal:
         place = self._node.entities.get((namespace, entity))
         return self.partitions if place is None else place.partitions
 
-    async def _hold(self, number: int) -> Holding:
+    async def _hold(self, number: int, progress: Progress = lambda done, total: None) -> Holding:
         async with self._opening:
             if number not in self._holdings:
                 holding = Holding(number, self._node)
                 try:
-                    await holding.start()
+                    await holding.start(progress)
                 except BaseException:
                     await holding.stop()
                     raise
@@ -224,12 +228,13 @@ class KafkaJournal:
         try:
             if not await self._confirmed(lease):
                 return None
-            holding = await self._hold(number)
+            holding = await self._hold(number, partial(self._node.observer.restoring, number))
             owner = await holding.take(lease)
         except (JournalRewind, JournalFenced, JournalUnreachable) as error:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
             return None
         owning.push_async_callback(holding.release, owner)
+        owning.enter_context(self._copier.copying(holding, lease))
         intake = Intake(number, self._node, holding.store.inputs, owner.begin)
         owning.push_async_callback(intake.stop)
         partition = KafkaPartition(holding, lease, owner, intake)

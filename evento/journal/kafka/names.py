@@ -14,7 +14,7 @@ class Names:
 
     def __init__(self, address: KafkaAddress) -> None:
         own = deployment_topics(address)
-        self.pending, self.outcomes, self.catalog = own.pending, own.outcomes, own.catalog
+        self.pending, self.outcomes, self.catalog, self.replicas = own.pending, own.outcomes, own.catalog, own.replicas
         self.group = f"{address.prefix}evento"
         self.catalog_id = f"{self.group}.catalog"
         self._prefix = address.prefix
@@ -23,6 +23,10 @@ class Names:
     def transactional_id(self, partition: int) -> str:
         """Return under which id the owner of a partition commits."""
         return f"{self.group}.{partition}"
+
+    def copying_id(self, partition: int) -> str:
+        """Return under which id the owner of a partition writes copies of its replica."""
+        return f"{self.group}.{partition}.copies"
 
     def entity(self, namespace: str, entity: str) -> EntityTopics:
         """Return the topics of one Entity. Raises InvalidName."""

@@ -40,6 +40,7 @@ class Mark(Struct, frozen=True, gc=False):
 
 
 Marks = Mapping[str, Mark]
+Fetch = Callable[[Path], bool]  # write a replica to where none is, and return whether there is one to be had
 Unfit = Callable[[Marks], str]  # why a replica with these marks does not belong to the topics; "" if it does
 
 
@@ -52,6 +53,7 @@ class Replica(Store):
         self._pending_read = Patience(0.0)
         self._shares = tuning.shares
         self._loading: Loading | None = None
+        self.is_mended = False  # read anew because the one before was damaged: then its copy may be, too
         super().__init__(path, tuning)
         self._put_reached = ChunkedInsert(self._queries["put_reached"])
         self._put_inputs = ChunkedInsert(self._queries["put_inputs"])
@@ -217,10 +219,13 @@ def by_turn(transition: Transition) -> Transition:
 
 
 @contextmanager
-def opened_replica(path: Path, tuning: Tuning, unfit: Unfit) -> Iterator[Replica]:
-    """Open a replica, an empty one if there is none that can be used. Raises JournalError."""
+def opened_replica(path: Path, tuning: Tuning, unfit: Unfit, fetch: Fetch = lambda path: False) -> Iterator[Replica]:
+    """Open a replica: the one that is there, else one that can be fetched, else an empty one. Raises JournalError.
+
+    In place of a damaged one none is fetched: it may be its copy.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(_usable(path, tuning, unfit)) as replica:
+    with closing(_usable(path, tuning, unfit, fetch)) as replica:
         yield replica
 
 
@@ -238,33 +243,56 @@ def put_away(path: Path, *, keep: bool) -> None:
         file.unlink(missing_ok=True)
 
 
-def _usable(path: Path, tuning: Tuning, unfit: Unfit) -> Replica:
-    if _damage(path).exists():
+def _usable(path: Path, tuning: Tuning, unfit: Unfit, fetch: Fetch) -> Replica:
+    damaged = _damage(path).exists()
+    if damaged:
         _log.warning("the replica %s was damaged when it was used last, and its topics are read again", path)
         put_away(path, keep=False)
         _damage(path).unlink()
-    reason, sound = "", False
+    elif path.exists():
+        found = _opened(path, tuning, unfit)
+        if isinstance(found, Replica):
+            return found
+        _log.warning("the replica %s is not used: %s", path, found.reason)
+        put_away(path, keep=found.is_sound)
+        damaged = not found.is_sound
+    if not damaged and fetch(path):
+        found = _opened(path, tuning, unfit)
+        if isinstance(found, Replica):
+            return found
+        _log.warning("the copy of the replica %s is not used, and its topics are read: %s", path, found.reason)
+        put_away(path, keep=False)
+    with translated():
+        replica = Replica(path, tuning)
+    replica.is_mended = damaged
+    return replica
+
+
+class _Useless(Struct, frozen=True):
+    """Why a replica is not used, and whether it is at least sound."""
+
+    reason: str
+    is_sound: bool
+
+
+def _opened(path: Path, tuning: Tuning, unfit: Unfit) -> "Replica | _Useless":
+    """Open the replica that is there. Raises JournalError if another one would fare no better."""
     try:
         with translated():
             replica = Replica(path, tuning)
     except JournalError as error:
         if is_of_the_system(error):
-            raise  # another file would fare no better
-        reason = error.message
-    else:
-        try:
-            reason = unfit(replica.marks)
-        except BaseException:
-            replica.close()
             raise
-        if not reason:
-            return replica
-        sound = True
+        return _Useless(error.message, is_sound=False)
+    try:
+        reason = unfit(replica.marks)
+    except BaseException:
         replica.close()
-    _log.warning("the replica %s is not used, and its topics are read again: %s", path, reason)
-    put_away(path, keep=sound)
-    with translated():
-        return Replica(path, tuning)
+        raise
+    if not reason:
+        return replica
+    replica.close()
+    return _Useless(reason, is_sound=True)
 
 
 def _damage(path: Path) -> Path:

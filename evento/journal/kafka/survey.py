@@ -67,6 +67,10 @@ class Survey:
         """
         return self._offsets(topics, partition, _LATEST)
 
+    def decided(self, topic: str, partition: int) -> int:
+        """Return how far one partition of a topic reaches for who reads what is committed. Raises JournalCorrupt, as `ends`."""
+        return self._offsets([topic], partition, _LATEST, IsolationLevel.READ_COMMITTED)[topic]
+
     def beginnings(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """Return the first offset that one partition of each topic still has."""
         return self._offsets(topics, partition, _EARLIEST)
@@ -87,18 +91,23 @@ class Survey:
             for member in described.members
         ]
 
-    def _offsets(self, topics: Iterable[str], partition: int, which: OffsetSpec) -> dict[str, int]:
+    def _offsets(
+        self,
+        topics: Iterable[str],
+        partition: int,
+        which: OffsetSpec,
+        level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[str, int]:
         asked = {TopicPartition(topic, partition): which for topic in topics}
         if not asked:
             return {}
-        found = self._asked(lambda: self._list(asked))
+        found = self._asked(lambda: self._list(asked, level))
         missing = [each.topic for each in asked if each not in found]
         if missing:
             raise JournalCorrupt(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
         return {place.topic: result.offset for place, result in found.items()}
 
-    def _list(self, asked: Mapping[TopicPartition, OffsetSpec]) -> dict[Any, Any]:
-        level = IsolationLevel.READ_UNCOMMITTED
+    def _list(self, asked: Mapping[TopicPartition, OffsetSpec], level: IsolationLevel) -> dict[Any, Any]:
         try:
             return _results(self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=REQUEST_S))
         except KafkaException as error:

@@ -14,17 +14,17 @@ from evento.clock import Clock
 from evento.errors import InvalidName, JournalRefused, JournalUnreachable
 from evento.journal.kafka.address import KafkaAddress
 from evento.journal.kafka.admin import HIDDEN, Admin, TopicState, asked
-from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.clients import RECORD_BYTES_MAX, Cluster
 from evento.journal.kafka.failures import Action
 
 NAME_CHARS_MAX = 249
-RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
 OUTCOME_BYTES_MAX = 2 * RECORD_BYTES_MAX  # it holds all Events of its Command
 TOMBSTONE_MS = 7 * 24 * 3600 * 1000  # who reads on after a longer break begins anew
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 _KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _LATEST = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_MS), "min.cleanable.dirty.ratio": "0.3"}
+_COPIES = {**_LATEST, "segment.bytes": str(64 * 1024 * 1024)}  # what was replaced is removed when its segment is full
 # An existing topic must have exactly these settings, at least those, and may have the others as it likes.
 _EXACTLY = ("cleanup.policy", "retention.ms", "retention.bytes", "unclean.leader.election.enable")
 _AT_LEAST = ("delete.retention.ms", "max.message.bytes", "min.insync.replicas")
@@ -44,6 +44,7 @@ class DeploymentTopics(Struct, frozen=True):
     pending: str
     outcomes: str
     catalog: str
+    replicas: str
 
 
 class Topic(Struct, frozen=True):
@@ -100,6 +101,7 @@ def topics_of_deployment(address: KafkaAddress) -> Sequence[Topic]:
         _topic(address, names.pending, address.partitions, _LATEST),
         _topic(address, names.outcomes, address.partitions, _KEPT, record_bytes_max=OUTCOME_BYTES_MAX),
         _topic(address, names.catalog, 1, _KEPT),
+        _topic(address, names.replicas, address.partitions, _COPIES),
     )
 
 

@@ -1,0 +1,163 @@
+"""Writing copies of the replicas that this node owns to Kafka, one after another, on a thread of its own.
+
+A copy is due when a partition has so many turns more than its last one that a node without a replica would have much to read. The
+thread rests much longer than it works. Whoever owned the partition before is fenced here too, so that blocks of two writers never
+mix. What fails is tried again later: nobody waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+
+from evento.errors import JournalError, JournalRewind
+from evento.journal.kafka.clients import copy_producer_properties
+from evento.journal.kafka.copies import FILE_BYTES_MAX, Copy, Manifest
+from evento.journal.kafka.fetching import last_manifest
+from evento.journal.kafka.holding import Holding, Node
+from evento.journal.kafka.membership import Lease
+from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.transactions import Transactions
+from evento.journal.sqlite.copying import copy_file
+
+TURNS_MIN = 50_000  # fewer are soon read
+GROWTH = 0.2  # of what the last copy has
+LOOK_S = 1.0
+REST = 20  # so many times as long as a copy took, the thread rests
+AGAIN_S = 60.0  # after a failure
+COMMIT_S = 240.0
+_log = logging.getLogger(__name__)
+
+
+class Copier:
+    """The thread of a node, and the partitions that it looks after."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._jobs: list[_Job] = []  # replaced, never changed: the thread goes through it
+        self._ended: list[_Job] = []
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="journal-copier", daemon=True)
+
+    @contextmanager
+    def copying(self, holding: Holding, lease: Lease) -> Iterator[None]:
+        """Look after a partition for the time of the context: that of its ownership. For the event loop."""
+        if self._thread.ident is None:
+            self._thread.start()
+        job = _Job(self._node, holding, lease, self._stopping)
+        self._jobs = [*self._jobs, job]
+        try:
+            yield
+        finally:
+            self._jobs = [each for each in self._jobs if each is not job]
+            self._ended.append(job)
+
+    async def stop(self) -> None:
+        """End the thread: a copy under way is given up."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # ---------------------------------------------------------------- on the thread
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            for job in self._jobs:
+                self._stopping.wait(REST * job.work())
+            self._close_ended()
+        for job in (*self._jobs, *self._ended):
+            job.close()
+
+    def _close_ended(self) -> None:
+        while self._ended:
+            self._ended.pop().close()
+
+
+class _Job:
+    """The copies of one ownership."""
+
+    def __init__(self, node: Node, holding: Holding, lease: Lease, stopping: Event) -> None:
+        self._node = node
+        self._number = holding.number
+        self._replica = holding.store
+        self._lease = lease
+        self._stopping = stopping
+        self._transactions: Transactions | None = None
+        self._last: Manifest | None = None
+        self._topic = ""  # by its id
+        self._is_mended = holding.store.is_mended
+        self._again = Patience(0.0)
+
+    def work(self) -> float:
+        """Make a copy if one is due; return how many seconds that took."""
+        begun_s = time.monotonic()
+        try:
+            if not self._is_wanted() or not self._again.is_over or self._replica.position < TURNS_MIN:
+                return 0.0
+            if self._transactions is None:
+                self._begin()
+            if not self._is_due():
+                return 0.0
+            self._copy()
+        except JournalError as error:
+            self.close()
+            if self._is_wanted():
+                self._again = Patience(AGAIN_S)
+                _log.warning("partition %d: its replica is not copied now: %s", self._number, error)
+        except Exception:  # noqa: BLE001  a thread that dies in silence would make no copies for ever
+            self.close()
+            self._again = Patience(AGAIN_S)
+            _log.exception("unexpected")
+        return time.monotonic() - begun_s
+
+    def close(self) -> None:
+        """Drop the producer."""
+        if self._transactions is not None:
+            self._transactions.close()
+            self._transactions = None
+
+    def _is_wanted(self) -> bool:
+        return self._lease.is_valid and not self._lease.is_revoked and not self._stopping.is_set()
+
+    def _is_due(self) -> bool:
+        if self._last is None or self._is_mended:
+            return True
+        more = self._replica.position - self._last.turns
+        return more < 0 or more >= max(TURNS_MIN, GROWTH * self._last.turns)
+
+    def _begin(self) -> None:
+        """Fence whoever wrote copies before; then what is there stays."""
+        identifier = self._node.names.copying_id(self._number)
+        transactions = Transactions(copy_producer_properties(self._node.cluster, identifier), self._number, commit_s=COMMIT_S)
+        transactions.fence(self._watch)
+        self._transactions = transactions
+        self._topic = self._identity()
+        self._last = last_manifest(self._node.copies(self._number), self._watch)
+
+    def _identity(self) -> str:
+        name = self._node.names.replicas
+        return self._node.survey.identities([name]).get(name, "")
+
+    def _copy(self) -> None:
+        assert self._transactions is not None  # noqa: S101 - `work` has seen to it
+        if self._identity() != self._topic:
+            raise JournalError(f"the topic {self._node.names.replicas} is gone, or another one")
+        file = self._node.replica(self._number).with_suffix(".copy")
+        made_s = int(time.time())
+        try:
+            turns = copy_file(self._node.replica(self._number), file, self._node.tuning, self._watch)
+            if (size := file.stat().st_size) > FILE_BYTES_MAX:
+                raise JournalError(f"it has {size} bytes, and copies are made of up to {FILE_BYTES_MAX}")
+            copy = Copy(file, self._node.names.replicas, self._last, turns=turns, made_s=made_s)
+            self._transactions.commit(copy, lambda: (), self._lease.proof)
+        finally:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        self._last, self._is_mended = copy.manifest, False
+        self._node.observer.copied(self._number, copy.written)
+        _log.info("partition %d: copied its replica with %d turns, %d blocks anew", self._number, turns, copy.written)
+
+    def _watch(self) -> None:
+        if not self._is_wanted():
+            raise JournalRewind("the partition is no longer this node's")
