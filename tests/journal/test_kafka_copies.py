@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -12,6 +11,7 @@ from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evento.clock import SystemClock
 from evento.errors import JournalCorrupt
 from evento.journal.kafka import copies, copying
 from evento.journal.kafka.copies import Copy, Manifest, Place, digest_of, read_manifest, read_place
@@ -198,9 +198,10 @@ async def test_what_a_copy_says_is_pending_is_as_old_as_the_copy(
     kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has slept for days reads all that is pending again: what says that an entry is gone may be gone itself."""
-    address, days = kafka.address(partitions=1), 3 * 24 * 3600
-    monkeypatch.setattr(copying, "time", SimpleNamespace(time=lambda: time.time() - days, monotonic=time.monotonic))
-    await filled(address, tmp_path / "a", eager)
+    address, days = kafka.address(partitions=1), 3
+    with monkeypatch.context() as then:
+        then.setattr(SystemClock, "now_us", lambda self: time.time_ns() // 1000 - days * 24 * 3600 * 1_000_000)
+        await filled(address, tmp_path / "a", eager)
     eager.clear()
     async with owned(address, tmp_path / "b") as (_, partition):
         assert len(told(eager, TAKEN)) == 1

@@ -7,11 +7,11 @@ mix. What fails is tried again later: nobody waits for it.
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
+from evento.clock import Clock
 from evento.errors import JournalError, JournalRewind
 from evento.journal.kafka.clients import copy_producer_properties
 from evento.journal.kafka.copies import FILE_BYTES_MAX, Copy, Manifest
@@ -28,14 +28,16 @@ LOOK_S = 1.0
 REST = 20  # so many times as long as a copy took, the thread rests
 AGAIN_S = 60.0  # after a failure
 COMMIT_S = 240.0
+_US = 1_000_000
 _log = logging.getLogger(__name__)
 
 
 class Copier:
     """The thread of a node, and the partitions that it looks after."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, clock: Clock) -> None:
         self._node = node
+        self._clock = clock
         self._jobs: list[_Job] = []  # replaced, never changed: the thread goes through it
         self._ended: list[_Job] = []
         self._stopping = Event()
@@ -46,7 +48,7 @@ class Copier:
         """Look after a partition for the time of the context: that of its ownership. For the event loop."""
         if self._thread.ident is None:
             self._thread.start()
-        job = _Job(self._node, holding, lease, self._stopping)
+        job = _Job((self._node, self._clock), holding, lease, self._stopping)
         self._jobs = [*self._jobs, job]
         try:
             yield
@@ -77,8 +79,8 @@ class Copier:
 class _Job:
     """The copies of one ownership."""
 
-    def __init__(self, node: Node, holding: Holding, lease: Lease, stopping: Event) -> None:
-        self._node = node
+    def __init__(self, place: tuple[Node, Clock], holding: Holding, lease: Lease, stopping: Event) -> None:
+        self._node, self._clock = place
         self._number = holding.number
         self._replica = holding.store
         self._lease = lease
@@ -91,7 +93,7 @@ class _Job:
 
     def work(self) -> float:
         """Make a copy if one is due; return how many seconds that took."""
-        begun_s = time.monotonic()
+        begun = Patience(0.0)
         try:
             if not self._is_wanted() or not self._again.is_over or self._replica.position < TURNS_MIN:
                 return 0.0
@@ -109,7 +111,7 @@ class _Job:
             self.close()
             self._again = Patience(AGAIN_S)
             _log.exception("unexpected")
-        return time.monotonic() - begun_s
+        return begun.over_s
 
     def close(self) -> None:
         """Drop the producer."""
@@ -144,7 +146,7 @@ class _Job:
         if self._identity() != self._topic:
             raise JournalError(f"the topic {self._node.names.replicas} is gone, or another one")
         file = self._node.replica(self._number).with_suffix(".copy")
-        made_s = int(time.time())
+        made_s = self._clock.now_us() // _US
         try:
             turns = copy_file(self._node.replica(self._number), file, self._node.tuning, self._watch)
             if (size := file.stat().st_size) > FILE_BYTES_MAX:

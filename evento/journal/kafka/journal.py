@@ -80,7 +80,7 @@ async def open_kafka(
         survey = Survey(admin_properties(cluster))
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
         membership = Membership(member_properties(cluster, names.group), names.pending)
-        copier = Copier(node)
+        copier = Copier(node, clock)
         journal = KafkaJournal(node, membership, copier, clock)
         opened.enter_context(watched(membership.leave))
         opened.push_async_callback(journal.close)
