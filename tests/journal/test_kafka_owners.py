@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from threading import Event as ThreadEvent
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -11,11 +13,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
-from evento.journal.base import EntityPlace, Journal, Partition
+from evento.journal.base import CommandRef, EntityPlace, Journal, Partition
 from evento.journal.kafka import intake, membership, topics
+from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.journal.kafka.records import Done, read_pending
+from evento.journal.kafka.verify import verify
 from evento.model.keys import EntityKey
 from evento.model.transition import Input, Refusal, Transition
 from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
@@ -317,6 +321,47 @@ async def test_an_intake_that_was_stopped_goes_on_when_its_topic_is_another_one(
             await make_anew(kafka, source)
             with pytest.raises(JournalRewind, match="made anew"):
                 await partition.inputs.read(1)
+
+
+async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecided(kafka: Kafka, tmp_path: Path) -> None:
+    """The dead one's commit is ended by being fenced, or much later. Who only reads waits for that, and gives way."""
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        [key] = keys(journal, 1)
+        await appended(partition, run(key, 0, "a"))
+    dead = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+    await asyncio.to_thread(dead.init_transactions, WAIT_S)
+    dead.begin_transaction()
+    dead.produce(f"{kafka.prefix}evento.outcomes", b"never committed", b"x", 0)
+    assert dead.flush(WAIT_S) == 0
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
+        reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
+        await asyncio.sleep(1)
+        assert not reading.done()
+        async with journal.own(0) as partition:
+            found = await reading
+            assert found is not None and found.version == 1
+            await appended(partition, run(key, 1, "b"))
+            assert list(await journal.check()) == []
+
+
+async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = ThreadEvent(), ThreadEvent()
+
+    def slow(*arguments: Any) -> list[str]:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        return verify(*arguments)
+
+    monkeypatch.setattr(journal_module, "verify", slow)
+    async with asyncio.timeout(WAIT_S), opened(kafka.address(partitions=1), tmp_path) as journal:
+        checking = asyncio.create_task(journal.check())
+        await asyncio.to_thread(begun.wait)
+        async with journal.own(0) as partition:
+            [key] = keys(journal, 1)
+            await appended(partition, run(key, 0, "a"))
+            go_on.set()
+            assert list(await checking) == []
 
 
 async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:

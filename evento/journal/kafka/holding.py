@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from threading import Semaphore
+from threading import Event, Semaphore
 from typing import TypeVar, cast
 
 from msgspec import Struct
@@ -30,6 +30,12 @@ from evento.journal.sqlite.reader import Reader
 from evento.journal.sqlite.writer import Writer
 
 T = TypeVar("T")
+
+
+class _GaveWay(JournalError):
+    """What was only to be read is to be owned."""
+
+
 Progress = Callable[[int, int], None]
 
 
@@ -80,6 +86,7 @@ class Holding:
         self._feed: Feed | None = None
         self._owner: Owner | None = None
         self._progress: Progress = lambda done, total: None
+        self._wanted = Event()  # by an owner, who does not wait until all that is under way on the topics is decided
         self._changing = asyncio.Lock()  # nobody reads while the replica is between two moments
 
     async def start(self, progress: Progress) -> None:
@@ -118,11 +125,13 @@ class Holding:
         begun_s = time_s()
 
         def take_over() -> None:
+            self._wanted.clear()
             self._close_feed()
             owner.take_over(node.survey, lambda: node.make_feed(self.number), lambda: node.entities_of(self.number))
             self._owner = owner
 
         try:
+            self._wanted.set()
             async with self._changing:
                 await self._run(take_over)
         except BaseException:
@@ -152,9 +161,18 @@ class Holding:
         if self._is_current():
             yield self.history
             return
-        async with self._changing:
-            await self._run(self._follow)
-            yield self.history
+        while True:
+            async with self._changing:
+                try:
+                    await self._run(self._follow)
+                except _GaveWay:
+                    continue
+                yield self.history
+                return
+
+    def _give_way(self) -> None:
+        if self._wanted.is_set():
+            raise _GaveWay("the partition is to be owned here")
 
     def _follow(self) -> None:
         if self._is_current():
@@ -163,7 +181,7 @@ class Holding:
             self._feed = self._node.make_feed(self.number)
         clean = False
         try:
-            restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, lambda: None)
+            restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, self._give_way)
             clean = not restoring.follow(self._node.entities_of(self.number))
         finally:
             if not clean:

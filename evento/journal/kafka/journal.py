@@ -49,6 +49,7 @@ from evento.journal.kafka.verify import verify
 from evento.journal.kafka.watchdog import watched
 from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
+from evento.journal.sqlite.copying import copy_file
 from evento.journal.sqlite.files import acquire, check_filesystem, release
 from evento.model.keys import EntityKey
 
@@ -161,11 +162,15 @@ class KafkaJournal:
         found: list[str] = []
         for number in range(self.partitions):
             holding = await self._hold(number)
+            used = self._node.folder / f"{number}.verified"
             try:
-                async with holding.current():
-                    found += await asyncio.to_thread(verify, number, await holding.settle(), self._node)
+                async with holding.current():  # not for as long as verifying takes: it may have to be owned
+                    await asyncio.to_thread(copy_file, await holding.settle(), used, self._node.tuning, lambda: None)
+                found += await asyncio.to_thread(verify, number, used, self._node)
             except JournalCorrupt as error:
                 found.append(error.message)
+            finally:
+                used.unlink(missing_ok=True)
         return found
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:

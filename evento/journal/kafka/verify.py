@@ -27,7 +27,7 @@ Row = tuple[Any, ...]
 
 
 def verify(number: int, path: Path, node: Node) -> list[str]:
-    """Return every difference found in one partition, as sentences. `path` is that of the replica in use. Blocks.
+    """Return every difference found in one partition, as sentences. `path` is that of a copy of the replica in use. Blocks.
 
     Raises JournalError.
     """
