@@ -1,4 +1,4 @@
-"""The node of `kafka_child` whose client library does not come back from some calls of a transaction, as librdkafka's did.
+"""The node of `kafka_child` whose client library does not come back from calls of a transaction, or fails in itself, as it did.
 
 `python -m tests.journal.kafka_left ADDRESS FOLDER COUNT`. One of them has done what was asked, and nobody hears of it.
 """
@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from evento.journal.kafka import transactions
 from tests.journal.kafka_child import main
 
-_offsets, _commits = count(1), count(1)
+_offsets, _commits, _flushes = count(1), count(1), count(1)
 
 
 class Hanging(Producer):
@@ -26,6 +26,12 @@ class Hanging(Producer):
         if next(_offsets) == 4:
             Event().wait()
         super().send_offsets_to_transaction(*arguments)
+
+    def flush(self, *arguments: Any) -> int:
+        left = super().flush(*arguments)
+        if next(_flushes) == 9:
+            raise SystemError("<class 'logging.LogRecord'> returned a result with an exception set")
+        return left
 
     def commit_transaction(self, *arguments: Any) -> None:
         super().commit_transaction(*arguments)

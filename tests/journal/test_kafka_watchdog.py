@@ -15,7 +15,7 @@ COUNT, PARTITIONS = 400, 2
 WAIT_S = 60.0
 
 
-async def test_a_call_of_a_transaction_that_does_not_come_back_is_left_behind_and_the_node_goes_on(
+async def test_what_the_client_library_does_to_a_commit_ends_an_ownership_and_the_node_goes_on(
     kafka: Kafka, tmp_path: Path
 ) -> None:
     node = Node(kafka.address(partitions=PARTITIONS), tmp_path, COUNT, module="tests.journal.kafka_left")
@@ -27,6 +27,7 @@ async def test_a_call_of_a_transaction_that_does_not_come_back_is_left_behind_an
     left = [line for line in node.said if "does not come back" in line]
     assert any("adding the input's offsets to a commit" in line for line in left)
     assert any("committing" in line for line in left)
+    assert any("the client library failed" in line for line in node.said)
     await asyncio.to_thread(assert_exactly_once, kafka, PARTITIONS, COUNT)
 
 

@@ -13,6 +13,8 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import KafkaError, KafkaException
+
 STUCK_TICKS = 60  # seconds, above everything that a call is given; counted, so that a process that stood still is not taken for one
 TICK_S = 1.0
 EXIT_STUCK = 70  # EX_SOFTWARE: whoever started the process starts it again
@@ -37,6 +39,10 @@ class ClientCall:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _under_way.discard(self)
+        if isinstance(error, SystemError):
+            # The client raises a fatal error while it calls back; a line for its log that is next then fails, and only this is told
+            # (confluent-kafka 2.16.1): "... returned a result with an exception set".
+            raise KafkaException(KafkaError(KafkaError._FATAL, f"the client library failed: {error}", True)) from error
 
 
 @contextmanager
