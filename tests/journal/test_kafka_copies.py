@@ -155,6 +155,20 @@ async def test_a_copy_that_is_not_finished_is_not_seen(kafka: Kafka, tmp_path: P
     stopped.abort_transaction(WAIT_S)
 
 
+async def test_a_replica_that_is_too_large_is_not_copied(
+    kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "FILE_BYTES_MAX", 10 * SMALL)
+    async with owned(kafka.address(partitions=1), tmp_path / "a") as (journal, partition):
+        await appended(partition, *(run(key, 0, "a") for key in keys(journal, 60)))
+        async with asyncio.timeout(WAIT_S):
+            while not told(eager, "is not copied any more"):  # noqa: ASYNC110  the copier is a thread
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+    assert len(told(eager, "is not copied any more")) == 1
+    assert not told(eager, COPIED)
+
+
 async def test_what_was_damaged_is_read_from_the_topics_and_copied_anew(
     kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from threading import Event, Thread
 
 from evento.clock import Clock
@@ -29,6 +30,7 @@ REST = 20  # so many times as long as a copy took, the thread rests
 AGAIN_S = 60.0  # after a failure
 COMMIT_S = 240.0
 _US = 1_000_000
+_WAL_BYTES = 64 * 1024 * 1024  # of a replica in use, as much as there is now and then
 _log = logging.getLogger(__name__)
 
 
@@ -99,9 +101,8 @@ class _Job:
                 return 0.0
             if self._transactions is None:
                 self._begin()
-            if not self._is_due():
-                return 0.0
-            self._copy()
+            if self._is_due() and self._is_fit():
+                self._copy()
         except JournalError as error:
             self.close()
             if self._is_wanted():
@@ -128,6 +129,15 @@ class _Job:
         more = self._replica.position - self._last.turns
         return more < 0 or more >= max(TURNS_MIN, GROWTH * self._last.turns)
 
+    def _is_fit(self) -> bool:
+        """Return whether the replica is not too large; if it is, that stays so."""
+        size = self._node.replica(self._number).stat().st_size
+        if size + _WAL_BYTES <= FILE_BYTES_MAX:
+            return True
+        _log.warning("partition %d: its replica has %d bytes, and is not copied any more", self._number, size)
+        self._again = Patience(inf)
+        return False
+
     def _begin(self) -> None:
         """Fence whoever wrote copies before; then what is there stays."""
         identifier = self._node.names.copying_id(self._number)
@@ -145,12 +155,11 @@ class _Job:
         assert self._transactions is not None  # noqa: S101 - `work` has seen to it
         if self._identity() != self._topic:
             raise JournalError(f"the topic {self._node.names.replicas} is gone, or another one")
-        file = self._node.replica(self._number).with_suffix(".copy")
+        replica = self._node.replica(self._number)
+        file = replica.with_suffix(".copy")
         made_s = self._clock.now_us() // _US
         try:
-            turns = copy_file(self._node.replica(self._number), file, self._node.tuning, self._watch)
-            if (size := file.stat().st_size) > FILE_BYTES_MAX:
-                raise JournalError(f"it has {size} bytes, and copies are made of up to {FILE_BYTES_MAX}")
+            turns = copy_file(replica, file, self._node.tuning, self._watch)
             copy = Copy(file, self._node.names.replicas, self._last, turns=turns, made_s=made_s)
             self._transactions.commit(copy, lambda: (), self._lease.proof)
         finally:
