@@ -1,6 +1,6 @@
 """Compares Evento's journal on Kafka with stream processors doing the same bank on the same broker, one after another in one run.
 
-`python bench/kafka.py` (make bench-kafka) takes half an hour; `--quick --only throughput` some minutes. The broker is Apache Kafka,
+`python bench/kafka.py` (make bench-kafka) takes most of an hour; `--quick --only throughput` some minutes. The broker is Apache Kafka,
 one node, started for the run, on the same machine as everything else. Kafka answers from memory: nobody waits for the disk here.
 """
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from processes import free_port, running, wait_until_ready
 sys.path.insert(0, str(ROOT))
 from tests.kafka.broker import Cluster
 
-SECTIONS = ("throughput", "latency", "restore", "partitions")
+SECTIONS = ("throughput", "latency", "restore", "partitions", "nodes")
 PEER_NAMES = ("evento", "streams", "quix")
 ACCOUNTS = 10_000
 PARTITIONS = 4
@@ -34,6 +34,7 @@ STREAMS = CACHE / "streams"
 COMMIT_S = {"streams": 0.1, "quix": 5.0}  # as they come
 QUICK_COMMIT_S = {"streams": 0.001, "quix": 0.01}  # as low as it goes
 MANY_PARTITIONS = (1, 8, 64)
+MANY_NODES = (1, 2)
 Line = dict[str, Any]
 
 
@@ -55,7 +56,8 @@ class Bench:
     @contextmanager
     def evento(self, prefix: str, partitions: int, data: Path) -> Iterator[tuple[str, int]]:
         """Run a node; yield its URL and pid once it is ready."""
-        port, log = free_port(), self.folder / f"{prefix}log"
+        port = free_port()
+        log = self.folder / f"{prefix}{port}.log"
         journal = f"kafka://{self.brokers}?prefix={prefix}&partitions={partitions}&replication=1"
         url = f"http://127.0.0.1:{port}"
         command: list[str | Path] = [EVENTO, "serve", "--journal", journal, "--data", data, "--port", str(port)]
@@ -93,7 +95,12 @@ class Bench:
         for count in MANY_PARTITIONS if "evento" in self.options.peers else ():
             yield {"case": f"{count} partitions", "peer": "evento"} | self._evento_run(count, ACCOUNTS)
 
-    def _evento_run(self, partitions: int, accounts: int) -> Line:
+    def nodes(self) -> Iterator[Line]:
+        """The same, with more and more nodes on this one machine."""
+        for count in MANY_NODES if "evento" in self.options.peers else ():
+            yield {"case": f"{count} nodes", "peer": "evento"} | self._evento_run(8, ACCOUNTS, nodes=count)
+
+    def _evento_run(self, partitions: int, accounts: int, *, nodes: int = 1) -> Line:
         prefix, count = self.fresh("evento") + ".", self.options.commands
         data = self.folder / prefix
         with self.evento(prefix, partitions, data) as (url, _):
@@ -101,8 +108,11 @@ class Bench:
             schemas = topics.schemas(url)
         topic = f"{prefix}bank.Checking.commands"
         topics.fill_evento(self.brokers, topic, partitions, schemas, count=count, accounts=accounts)
-        with self.evento(prefix, partitions, data) as (_, pid), machine.watched(self.folder, [pid]) as seen:
-            progress = topics.wait_committed(self.brokers, f"{prefix}evento", topic, partitions, count)
+        with ExitStack() as running_nodes:
+            folders = [data, *(self.folder / f"{prefix}{number}" for number in range(1, nodes))]
+            pids = [running_nodes.enter_context(self.evento(prefix, partitions, folder))[1] for folder in folders]
+            with machine.watched(self.folder, pids) as seen:
+                progress = topics.wait_committed(self.brokers, f"{prefix}evento", topic, partitions, count)
         return progress | used(seen, count)
 
     def _processor_run(self, peer: str, accounts: int) -> Line:
