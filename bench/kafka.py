@@ -1,7 +1,7 @@
 """Compares Evento's journal on Kafka with stream processors doing the same bank on the same broker, one after another in one run.
 
-`python bench/kafka.py` (make bench-kafka) takes most of an hour; `--quick --only throughput` some minutes. The broker is Apache Kafka,
-one node, started for the run, on the same machine as everything else. Kafka answers from memory: nobody waits for the disk here.
+`python bench/kafka.py` (make bench-kafka) takes most of an hour; `--quick --only throughput` some minutes. The broker is Apache
+Kafka, one node, started for the run, on the same machine as everything else. It answers from memory; nobody waits for the disk.
 """
 
 import argparse
