@@ -29,6 +29,7 @@ LOOK_S = 1.0
 REST = 20  # so many times as long as a copy took, the thread rests
 AGAIN_S = 60.0  # after a failure
 COMMIT_S = 240.0
+STOP_S = 5.0
 _US = 1_000_000
 _WAL_BYTES = 64 * 1024 * 1024  # of a replica in use, as much as there is now and then
 _log = logging.getLogger(__name__)
@@ -59,10 +60,10 @@ class Copier:
             self._ended.append(job)
 
     async def stop(self) -> None:
-        """End the thread: a copy under way is given up."""
+        """End the thread: a copy under way is given up, at once or, where a cluster is waited for, by itself later."""
         self._stopping.set()
         if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, STOP_S)
 
     # ---------------------------------------------------------------- on the thread
     def _run(self) -> None:
