@@ -18,7 +18,9 @@ def discovery_bytes(catalog: Catalog, namespace: str, function: str, *, single: 
     entities = list(_entities(catalog, namespace, function))
     if not entities:
         name = f"{namespace}/{function}"
-        raise NotFound(f"Function {name} has nothing to serve: no Command names it as `handle`, and no Entity as `apply`", name=name)
+        raise NotFound(
+            f"Function {name} has nothing to serve: no Command names it as `handle`, and no Entity as `apply`", name=name
+        )
     described = {"protocol": PROTOCOL_VERSION, "sdk": "", "revision": "", "entities": entities, "single": single}
     return encode(DISCOVERY, described)
 
