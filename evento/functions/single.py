@@ -11,6 +11,7 @@ from typing import NoReturn, TypeAlias
 
 from evento.errors import FunctionUnavailable, InvalidFunctionResult
 from evento.functions.base import FunctionEvent, InstanceCall, InstanceReply, Operation, Reply, version_after
+from evento.functions.codec import RESPONSE_BYTES_MAX
 from evento.model.command import Failure
 
 Ask: TypeAlias = Callable[[Sequence[InstanceCall]], Awaitable[Reply]]
@@ -26,6 +27,7 @@ class Singles:
         self._calls = calls
         self._replies: dict[int, InstanceReply] = {}
         self._revisions: set[str] = set()
+        self._bytes = 0
 
     async def run(self, revision: str, *, at_once: int) -> Reply:
         """Make the single calls, `at_once` at a time, and return their replies as one, of `revision` if there is none.
@@ -68,10 +70,20 @@ class Singles:
                 failure = part.failure
                 break
             results.extend(part.results)
+            self._keep(sum(len(event.payload) for events in part.results for event in events))
             if part.state is not None:
                 state, version = part.state, version_after(self._operation, single, part)
-        finished = results and self._operation is not Operation.HANDLE
-        return InstanceReply(results, state if finished else None, failure)
+        after = state if results and self._operation is not Operation.HANDLE else None
+        self._keep(len(after or b""))
+        return InstanceReply(results, after, failure)
+
+    def _keep(self, size: int) -> None:
+        """Count bytes that are kept until the call is done: all together they are not more than one answer may have."""
+        self._bytes += size
+        if self._bytes > RESPONSE_BYTES_MAX:
+            raise InvalidFunctionResult(
+                f"the function's answers to one call are too large together: over {RESPONSE_BYTES_MAX} bytes"
+            )
 
     def _failure(self, error: InvalidFunctionResult) -> Failure:
         """Return what an answer other than 200 means: that this item failed. Raises any other error again."""

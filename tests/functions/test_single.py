@@ -133,3 +133,13 @@ async def test_cancelling_the_call_ends_what_is_under_way() -> None:
                 await send(client, [run(f"i{n}", "sleep 1") for n in range(40)])
         reply = await send(client, [run(f"i{n}", "x") for n in range(40)])
     assert failures(reply) == {}
+
+
+async def test_what_is_kept_of_one_call_is_bounded_and_larger_ones_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evento.functions.single.RESPONSE_BYTES_MAX", 20_000)
+    calls = [run(f"i{n}", "x" * 1000, "y" * 1000) for n in range(30)]
+    async with single() as client:
+        with pytest.raises(InvalidFunctionResult, match="too large together"):
+            await send(client, calls)
+        reply = await send(Bisecting(client, "puppet"), calls)
+    assert failures(reply) == {} and {instance.state for instance in reply.instances} == {b"2"}
