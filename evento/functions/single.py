@@ -1,8 +1,7 @@
 """Calls to a function that takes one item at a time (function.md, rule 46): taken apart into single ones, and put together again.
 
 The items of an instance go one after another, each with the state and version that the last one ended in; instances go side by
-side.
-It knows neither connections nor time: how one call is made, it is told.
+side. It knows neither connections nor time: how one call is made, it is told.
 """
 
 import asyncio
