@@ -30,8 +30,8 @@ var outcomes = map[string]string{ // of each Command, unless it is rejected
 func handle(command string, data, account record, balance *big.Rat) (event string, e record) {
 	reject := func(reason string) (string, record) { return "SavingsRejected", record{"reason": reason} }
 	amount, given := cmp.Or(data["amount"], data["rate_percent"]).(*big.Rat)
-	switch status, hundred := account["status"], big.NewRat(100, 1); {
-	case status == "CLOSED", (status == "NEW") != (command == "OpenSavings"):
+	switch status, percent := account["status"], big.NewRat(1, 100); {
+	case status == "CLOSED", (status == "NEW") != (command == "OpenSavings"): // only what is new is opened
 		return reject(map[any]string{"NEW": "NOT_OPEN", "OPEN": "ALREADY_OPEN", "CLOSED": "CLOSED"}[status])
 	case given && amount.Sign() <= 0:
 		return reject("NOT_POSITIVE")
@@ -40,7 +40,7 @@ func handle(command string, data, account record, balance *big.Rat) (event strin
 	case command == "CloseSavings" && balance.Sign() != 0:
 		return reject("NOT_EMPTY")
 	case command == "CreditInterest": // in cents, halves rounded up
-		data["amount"], _ = new(big.Rat).SetString(new(big.Rat).Mul(balance, new(big.Rat).Quo(amount, hundred)).FloatString(2))
+		data["amount"], _ = new(big.Rat).SetString(new(big.Rat).Mul(balance, new(big.Rat).Mul(amount, percent)).FloatString(2))
 	}
 	return outcomes[command], data
 }
