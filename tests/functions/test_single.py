@@ -12,6 +12,7 @@ from evento.errors import FunctionCrashed, FunctionError, FunctionTimeout, Funct
 from evento.functions.base import FunctionClient, InstanceCall, Item, Operation, Reply
 from evento.functions.bisect import Bisecting
 from evento.functions.http import CONNECTIONS_MAX
+from evento.functions.single import Singles
 from evento.model.command import Failure
 
 TOLD = "told to"
@@ -143,3 +144,11 @@ async def test_what_is_kept_of_one_call_is_bounded_and_larger_ones_are_made_in_p
             await send(client, calls)
         reply = await send(Bisecting(client, "puppet"), calls)
     assert failures(reply) == {} and {instance.state for instance in reply.instances} == {b"2"}
+
+
+async def test_a_crash_is_told_though_others_found_nobody_there_any_more() -> None:
+    async def ask(calls: Sequence[InstanceCall]) -> Reply:
+        raise {"a": FunctionUnavailable("nobody is there"), "b": FunctionCrashed("it crashed")}[calls[0].id]
+
+    with pytest.raises(FunctionCrashed):
+        await Singles(ask, "puppet", Operation.TURN, [run("a", "x"), run("b", "x")]).run("r1", at_once=2)
