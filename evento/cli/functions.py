@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evento.cli import building
+from evento.cli import building, discovering
 from evento.cli.output import EXIT_REFUSED, Form, Output, run, show_json, show_table, tell
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on functions, in any language.")
@@ -13,6 +13,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on fun
 
 app.command("build", epilog=building.BUILD_EXAMPLE)(building.build)
 app.command("scaffold", epilog=building.SCAFFOLD_EXAMPLE)(building.scaffold)
+app.command("discovery", epilog=discovering.EXAMPLE)(discovering.discovery)
 
 
 @app.command("check", epilog="Example: evento function check http://127.0.0.1:8080")

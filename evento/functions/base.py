@@ -57,6 +57,12 @@ class InstanceReply(Struct, frozen=True, gc=False):
     failure: Failure | None = None
 
 
+def version_after(operation: Operation, call: InstanceCall, reply: InstanceReply) -> int:
+    """Return the version that goes with the state which an instance ended in."""
+    events = len(reply.results) if operation is Operation.APPLY else sum(map(len, reply.results))
+    return call.version if reply.state is None else call.version + events
+
+
 class Reply(Struct, frozen=True, gc=False):
     """The answer to one call, one InstanceReply per InstanceCall in the same order, by this revision of the function."""
 

@@ -16,7 +16,7 @@ from evento.errors import (
     FunctionUnavailable,
     InvalidFunctionResult,
 )
-from evento.functions.base import FunctionClient, FunctionEvent, InstanceCall, InstanceReply, Operation, Reply
+from evento.functions.base import FunctionClient, FunctionEvent, InstanceCall, InstanceReply, Operation, Reply, version_after
 from evento.model.command import Failure
 
 PARTS = 8  # a failed call is split into so many: fewer steps down cost fewer timeouts and restarts
@@ -105,23 +105,20 @@ class _Bisection:
         failure: Failure | None = None
         while len(results) < len(call.items) and failure is None:
             items = call.items[len(results) : len(results) + size]
-            result = await self._attempt([InstanceCall(call.id, version, state, items)])
+            part_call = InstanceCall(call.id, version, state, items)
+            result = await self._attempt([part_call])
             if isinstance(result, Reply):
                 part = result.instances[0]
                 results.extend(part.results)
                 failure = part.failure
                 if part.state is not None:
-                    state, version = part.state, version + self._events(part)
+                    state, version = part.state, version_after(self._operation, part_call, part)
             elif result is not None and size > 1:
                 size = ceil(size / PARTS)
             else:
                 failure = self._failed(result or FunctionUnavailable(_NOT_TRIED)).failure
         finished = results and self._operation is not Operation.HANDLE
         return InstanceReply(results, state if finished else None, failure)
-
-    def _events(self, part: InstanceReply) -> int:
-        """Return by how many events the state of an instance advanced."""
-        return len(part.results) if self._operation is Operation.APPLY else sum(map(len, part.results))
 
     async def _attempt(self, calls: Sequence[InstanceCall]) -> Reply | FunctionError | None:
         """Return the reply, or why the call is spoiled, or None when no further call is made."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from evento.errors import FunctionUnavailable, InvalidFunctionResult, SchemaRefused
 from evento.functions.base import Expected, ExpectedEntity
-from evento.protocol.envelope import DISCOVERY, PROTOCOL_VERSION, EnvelopeError, decode
+from evento.protocol.envelope import PROTOCOL_VERSION, EnvelopeError, decode_discovery
 from evento.schema import parse_schema
 
 DISCOVERY_BYTES_MAX = 4 * 1024 * 1024
@@ -27,23 +27,24 @@ class ServedEntity(Struct, frozen=True):
 
 
 class Discovery(Struct, frozen=True):
-    """What a function serves, by namespace and name of the Entity."""
+    """What a function serves, by namespace and name of the Entity. `single`: it takes one item per call."""
 
     revision: str
     sdk: str
     entities: Mapping[tuple[str, str], ServedEntity]
+    single: bool = False
 
 
 def read_discovery(body: bytes) -> Discovery:
     """Return the discovery in `body`. Raises InvalidFunctionResult if it is none, or of another version of the protocol."""
     try:
-        columns = decode(DISCOVERY, body)
+        columns = decode_discovery(body)
     except EnvelopeError as error:
         raise InvalidFunctionResult(f"the function's discovery is not valid: {error}") from error
     if columns["protocol"] != PROTOCOL_VERSION:
         raise InvalidFunctionResult(f"the function speaks version {columns['protocol']} of the protocol, not {PROTOCOL_VERSION}")
     entities = {(entity["namespace"], entity["name"]): _served(entity) for entity in columns["entities"]}
-    return Discovery(columns["revision"], columns["sdk"], entities)
+    return Discovery(columns["revision"], columns["sdk"], entities, columns["single"])
 
 
 def check_discovery(discovery: Discovery, expected: Expected) -> None:

@@ -7,6 +7,7 @@ idle: nothing can have been done on it, or only what may be done again, since fu
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from evento.clock import Clock
 from evento.errors import FunctionCrashed, FunctionError, FunctionTimeout, FunctionUnavailable, InvalidFunctionResult
@@ -15,6 +16,7 @@ from evento.functions.calling import traceparent
 from evento.functions.codec import decode_reply, encode_call, response_bytes_max
 from evento.functions.connection import Address, Connection, Response, connect
 from evento.functions.discovery import DISCOVERY_BYTES_MAX, check_discovery, read_discovery
+from evento.functions.single import Singles
 from evento.keys import SigningKey
 from evento.model.resources import FunctionSpec
 from evento.protocol.envelope import HEALTH_PATH, MEDIA_TYPE, WORK_PATH
@@ -29,6 +31,7 @@ LIFE_MAX_S = 60.0  # of a connection to a host: behind one name replicas come an
 _IDLE_SUSPECT_S = 1.0  # a connection lost after so long was closed for being idle; one lost sooner was not
 _HEALTH_BYTES_MAX = 64 * 1024
 _EXCERPT_BYTES = 200
+_SAID_BYTES_MAX = 1000
 _RETRY_AFTER_CAP_S = 60
 _US = 1_000_000
 
@@ -50,6 +53,7 @@ class HttpFunction:
         self._key = key
         self._logger = logging.getLogger(f"evento.function.{function.namespace}.{function.name}")
         self._revision = function.revision
+        self._single = False
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._closed = False
@@ -96,11 +100,21 @@ class HttpFunction:
                 raise FunctionUnavailable(f"function {self._name}: {error.message}", **error.details) from error
             return error.message
         check_discovery(discovery, self._expected)
+        self._single = discovery.single
         self._revision = discovery.revision or self._function.revision
         return ""
 
     async def call(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
-        """Make one call, once; `timeout_s` of the function limits it."""
+        """Make one call, once; `timeout_s` of the function limits it.
+
+        A function that takes one item per call gets one for each item: the limit is then that of each.
+        """
+        if self._single:
+            ask = partial(self._ask, operation, namespace, entity)
+            return await Singles(ask, self._function.name, operation, calls).run(self._revision, at_once=CONNECTIONS_MAX)
+        return await self._ask(operation, namespace, entity, calls)
+
+    async def _ask(self, operation: Operation, namespace: str, entity: str, calls: Sequence[InstanceCall]) -> Reply:
         body = encode_call(operation, namespace, entity, calls)
         more = self._signed("POST", body) + _traced()
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._work_head, more, len(body), body)
@@ -205,7 +219,8 @@ def _checked_body(response: Response) -> bytes:
         message = f"the function refuses the calls of this platform (it answered 401): {_excerpt(body)}"
         raise FunctionUnavailable(message, final=True)
     if status != 200:
-        raise InvalidFunctionResult(f"the function answered {status}, not 200: {_excerpt(body)}", answered=status)
+        said = body[:_SAID_BYTES_MAX].decode("utf-8", "replace").strip()
+        raise InvalidFunctionResult(f"the function answered {status}, not 200: {_excerpt(body)}", answered=status, said=said)
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise InvalidFunctionResult(f"the function's answer is encoded as {_shown(encoding)}; compressed answers are refused")

@@ -4,6 +4,7 @@ Both sides use it, so it knows neither the platform's nouns nor the SDK's, and n
 """
 
 import json
+from contextlib import suppress
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
@@ -15,6 +16,7 @@ MEDIA_TYPE = "application/avro"
 WORK_PATH = "/evento"  # GET: discovery; POST: work
 HEALTH_PATH = "/evento/health"
 PROTOCOL_VERSION = 1
+_FALSE = b"\0"
 
 # What fastavro raises on bytes that are not of the schema (reliability §9).
 _DECODE_ERRORS = (
@@ -60,3 +62,13 @@ def decode(schema: Schema, body: bytes) -> dict[str, Any]:
     if source.tell() != len(body):
         raise EnvelopeError(f"{len(body) - source.tell()} bytes follow the envelope")
     return envelope
+
+
+def decode_discovery(body: bytes) -> dict[str, Any]:
+    """Return the discovery in `body`, as `decode` does; one from before the field `single` was there ends without it."""
+    try:
+        return decode(DISCOVERY, body)
+    except EnvelopeError as error:
+        with suppress(EnvelopeError):
+            return decode(DISCOVERY, body + _FALSE)
+        raise error from None

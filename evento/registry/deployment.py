@@ -110,9 +110,7 @@ class Registry:
 
     def preview(self, plan: Plan) -> Catalog:
         """Return the catalog as it would be after the plan; nothing of it is kept, for its new schema ids may yet go to others."""
-        contents = self.catalog.contents.copy()
-        contents.absorb(plan.base + 1, plan.content)
-        return Catalog(plan.base + 1, contents)
+        return _after(self.catalog, plan)
 
     async def commit(self, plan: Plan) -> Catalog:
         """Make the plan's version durable and return the catalog; the one that is, when there is nothing to change.
@@ -145,6 +143,17 @@ def plan_afresh(documents: Documents) -> Plan:
     """
     declared, problems = declare(documents)
     return _plan(Catalog(0, Contents()), tuple(declared), tuple(problems), prune=False)
+
+
+def catalog_afresh(plan: Plan) -> Catalog:
+    """Return the catalog that a plan of `plan_afresh` leads to."""
+    return _after(Catalog(0, Contents()), plan)
+
+
+def _after(base: Catalog, plan: Plan) -> Catalog:
+    contents = base.contents.copy()
+    contents.absorb(plan.base + 1, plan.content)
+    return Catalog(plan.base + 1, contents)
 
 
 def _with_content(function: FunctionSpec, pinned: Pinned, catalog: Catalog) -> FunctionSpec:

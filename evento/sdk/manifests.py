@@ -57,6 +57,7 @@ def discovery(namespace: Namespace) -> dict[str, Any]:
         "sdk": SDK,
         "revision": revision_of(namespace),
         "entities": [_served(namespace, entity) for entity in namespace.entities.values()],
+        "single": False,
     }
 
 

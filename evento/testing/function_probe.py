@@ -14,7 +14,6 @@ from evento.clock import SystemClock
 from evento.keys import SigningKey
 from evento.protocol.envelope import (
     CALL,
-    DISCOVERY,
     HEALTH_PATH,
     MEDIA_TYPE,
     PROTOCOL_VERSION,
@@ -22,11 +21,14 @@ from evento.protocol.envelope import (
     WORK_PATH,
     EnvelopeError,
     decode,
+    decode_discovery,
     encode,
 )
 from evento.testing.function_samples import Samples
 
 CALL_S = 30.0
+FAILED = "failed"  # the code of all failures of a function that takes single items: it need not tell them apart
+_NOT_NOW = (401, 429, 503)
 EVENTS_PER_COMMAND_MAX = 100
 TIME_US = 1_700_000_000_000_000
 
@@ -92,6 +94,11 @@ class Probe:
     base: str
     connections: list[int] = field(default_factory=lambda: [0])
     sign: Callable[[str, str, bytes], dict[str, str]] = field(default=lambda method, path, body: {})
+    single: bool = False  # known once the discovery is
+
+    def code(self, code: str) -> str:
+        """Return the code that a failure is expected to have."""
+        return FAILED if self.single else code
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, str, bytes]:
         """Return status, content type and body of one answer; the request is signed if there is a key."""
@@ -118,7 +125,7 @@ class Probe:
         if body != (await self.request("GET", WORK_PATH))[2]:
             raise Broken(3, "the discovery is not the same at a second request")
         try:
-            discovery = decode(DISCOVERY, body)
+            discovery = decode_discovery(body)
             if discovery["protocol"] != PROTOCOL_VERSION:
                 raise Broken(3, f"it speaks version {discovery['protocol']} of the protocol, not {PROTOCOL_VERSION}")
             subjects = [_subject(entity) for entity in discovery["entities"]]
@@ -126,6 +133,7 @@ class Probe:
             raise Broken(3, f"the discovery is {error}") from error
         if not subjects:
             raise Broken(3, "it serves nothing")
+        self.single = discovery["single"]
         return subjects
 
     async def post(self, body: bytes) -> int:
@@ -133,16 +141,45 @@ class Probe:
         return (await self.request("POST", WORK_PATH, body))[0]
 
     async def call(self, subject: Subject, operation: str, works: Sequence[Work]) -> list[Result]:
-        """Make one call and return the result of each instance. Raises Broken, with the rule that the reply breaks."""
-        call = columns(subject, operation, works)
-        status, media_type, body = await self.request("POST", WORK_PATH, encode(CALL, call))
-        if status != 200 or media_type != MEDIA_TYPE:
-            raise Broken(4, f"{operation} answers {status} {media_type}: {body[:200].decode(errors='replace')}")
-        try:
-            reply = decode(REPLY, body)
-        except EnvelopeError as error:
-            raise Broken(4, f"the reply is {error}") from error
-        return _results(subject, operation, works, reply)
+        """Make one call and return the result of each instance. Raises Broken, with the rule that the reply breaks.
+
+        A function that takes single items gets each alone, as from the platform.
+        """
+        if self.single:
+            return [await self._step(subject, operation, work) for work in works]
+        return _read(subject, operation, works, await self._answer(subject, operation, works))
+
+    async def _answer(self, subject: Subject, operation: str, works: Sequence[Work]) -> tuple[int, str, bytes]:
+        return await self.request("POST", WORK_PATH, encode(CALL, columns(subject, operation, works)))
+
+    async def _step(self, subject: Subject, operation: str, work: Work) -> Result:
+        """Send the items of one instance, each with what the one before ended in, until one fails."""
+        events: list[tuple[Item, ...]] = []
+        version, state, after = work.version, work.state, None
+        for item in work.items:
+            single = [Work(work.id, version, state, (item,))]
+            answer = await self._answer(subject, operation, single)
+            if answer[0] in _NOT_NOW:
+                raise Broken(47, f"{item.type} is answered with {answer[0]}: that means not ready, and never ends")
+            result = _read(subject, operation, single, answer)[0] if answer[0] == 200 else Result((), None, FAILED)
+            if result.failure is not None:
+                return Result(tuple(events), after, FAILED)
+            events += result.events
+            if result.state is not None:
+                state = after = result.state
+                version += 1 if operation == "apply" else len(result.events[0])
+        return Result(tuple(events), after, None)
+
+
+def _read(subject: Subject, operation: str, works: Sequence[Work], answer: tuple[int, str, bytes]) -> list[Result]:
+    status, media_type, body = answer
+    if status != 200 or media_type != MEDIA_TYPE:
+        raise Broken(4, f"{operation} answers {status} {media_type}: {body[:200].decode(errors='replace')}")
+    try:
+        reply = decode(REPLY, body)
+    except EnvelopeError as error:
+        raise Broken(4, f"the reply is {error}") from error
+    return _results(subject, operation, works, reply)
 
 
 @asynccontextmanager

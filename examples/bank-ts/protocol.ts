@@ -118,5 +118,5 @@ export function discovery(): object {
   }));
   const happen = events.map((name) => ({ name, schema: schema(name) }));
   const savings = { namespace: "bank", name: "Savings", schema: schema("Savings"), applies: true, commands, events: happen };
-  return { protocol: 1, sdk: "", revision: "", entities: [savings] };
+  return { protocol: 1, sdk: "", revision: "", entities: [savings], single: false };
 }

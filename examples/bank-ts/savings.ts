@@ -66,9 +66,7 @@ export function apply(event: string, data: Fact, account: Savings | null): Savin
   }
 }
 
-/** Divide a positive number, rounded to a whole one, halves to the even one. */
+/** Divide a positive number, rounded to a whole one, halves up. */
 function rounded(value: bigint, by: bigint): bigint {
-  const whole = value / by;
-  const twice = 2n * (value % by);
-  return twice > by || (twice === by && whole % 2n === 1n) ? whole + 1n : whole;
+  return (2n * value + by) / (2n * by);
 }

@@ -4,7 +4,7 @@ Everything Evento needs to know stands here: the classes are the schemas, the an
 """
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from enum import Enum
 from typing import Annotated
 
@@ -346,7 +346,7 @@ class WithdrawSavings:
 @bank.command(Savings)
 @dataclass(frozen=True)
 class CreditInterest:
-    """Credit interest on the present balance, at a rate in percent, rounded to the nearest cent, halves to the even one."""
+    """Credit interest on the present balance, at a rate in percent, rounded to the nearest cent, halves up."""
 
     rate_percent: Annotated[Decimal, Precision(9, 4)]
 
@@ -386,7 +386,7 @@ def credit_interest(command: CreditInterest, account: Savings | None) -> Interes
     reason = refusal(account, command.rate_percent)
     if reason or account is None:
         return SavingsRejected(reason or Reason.NOT_OPEN)
-    amount = (account.balance * command.rate_percent / 100).quantize(ZERO)
+    amount = (account.balance * command.rate_percent / 100).quantize(ZERO, ROUND_HALF_UP)
     return InterestCredited(amount, command.rate_percent)
 
 

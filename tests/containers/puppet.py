@@ -44,7 +44,7 @@ def discovery():
         "events": [{"name": "Done", "schema": ""}],
     }
     revision = os.environ.get("EVENTO_REVISION", "")
-    return encode(DISCOVERY, {"protocol": PROTOCOL_VERSION, "sdk": "", "revision": revision, "entities": [entity]})
+    return encode(DISCOVERY, {"protocol": PROTOCOL_VERSION, "sdk": "", "revision": revision, "entities": [entity], "single": False})
 
 
 def whoami():

@@ -107,8 +107,8 @@ def test_savings_right_event(history, command, event, balance):
     assert given(Savings, history).when(command).then(event).state.balance == money(balance)
 
 
-def test_interest_is_rounded_to_the_cent_halves_to_the_even_one():
-    for balance, expected in (("0.50", "0.00"), ("1.50", "0.02"), ("2.50", "0.02")):
+def test_interest_is_rounded_to_the_cent_halves_up():
+    for balance, expected in (("0.49", "0.00"), ("0.50", "0.01"), ("1.50", "0.02"), ("2.50", "0.03")):
         history = [SAVING, SavingsDeposited(money(balance))]
         given(Savings, history).when(CreditInterest(money("1"))).then(InterestCredited(money(expected), money("1.0000")))
 

@@ -13,6 +13,8 @@ import uvicorn
 from evento.protocol.envelope import CALL, DISCOVERY, HEALTH_PATH, MEDIA_TYPE, PROTOCOL_VERSION, REPLY, decode, encode
 
 REVISION = os.environ.get("EVENTO_REVISION", "")
+SINGLE = "SINGLE" in os.environ
+_under_way = _most = 0
 
 
 def discovery():
@@ -24,7 +26,12 @@ def discovery():
         "commands": [{"name": "Do", "schema": "", "events": ["Done"], "rejections": []}],
         "events": [{"name": "Done", "schema": ""}],
     }
-    return encode(DISCOVERY, {"protocol": PROTOCOL_VERSION, "sdk": "", "revision": REVISION, "entities": [entity]})
+    served = {"protocol": PROTOCOL_VERSION, "sdk": "", "revision": REVISION, "entities": [entity], "single": SINGLE}
+    return encode(DISCOVERY, served)
+
+
+class Status(Exception):
+    """The call is answered with this status."""
 
 
 async def act(order: bytes) -> bytes | None:
@@ -53,14 +60,31 @@ async def act(order: bytes) -> bytes | None:
         sys.stdout.flush()
     if verb == "spawn":
         return str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid).encode()  # noqa: ASYNC220
+    if verb == "status":
+        raise Status(int(argument))
+    if verb == "most":
+        return str(_most).encode()
     if verb == "pid":
         return str(os.getpid()).encode()
     return order
 
 
 async def work(call):
+    global _under_way, _most
+    if SINGLE and call["counts"] != [1]:
+        raise Status(400)
+    _under_way += 1
+    _most = max(_most, _under_way)
+    try:
+        return await folded(call)
+    finally:
+        _under_way -= 1
+
+
+async def folded(call):
+    renamed = [payload for payload in call["payloads"] if payload.startswith(b"revision ")]
     reply = {
-        "revision": REVISION,
+        "revision": renamed[0].decode().split()[1] if renamed else REVISION,
         "types": ["Done"],
         "done": [],
         "states": [],
@@ -101,14 +125,18 @@ async def app(scope, receive, send):
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
+    status = 200
     if scope["path"] == HEALTH_PATH:
         answer = b""
     elif scope["method"] == "GET":
         answer = discovery()
     else:
-        answer = await work(decode(CALL, body))
+        try:
+            answer = await work(decode(CALL, body))
+        except Status as other:
+            status, answer = other.args[0], b"told to\n"
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(answer))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 
 

@@ -21,7 +21,7 @@ def body(**entity: object) -> bytes:
         "commands": [{"name": "Open", "schema": SCHEMA, "events": ["Opened"], "rejections": []}],
         "events": [{"name": "Opened", "schema": SCHEMA}],
     }
-    return encode(DISCOVERY, {"protocol": 1, "sdk": "x", "revision": "r", "entities": [served | entity]})
+    return encode(DISCOVERY, {"protocol": 1, "sdk": "x", "revision": "r", "entities": [served | entity], "single": False})
 
 
 def expected(**fields: object) -> Expected:
@@ -71,7 +71,13 @@ def test_all_mismatches_are_listed() -> None:
     ]
 
 
-@pytest.mark.parametrize("served", [b"", b"{}", body()[:-1], body() + b"x"])
+@pytest.mark.parametrize("served", [b"", b"{}", body()[:-2], body() + b"x"])
 def test_bytes_that_are_no_discovery_are_refused(served: bytes) -> None:
     with pytest.raises(InvalidFunctionResult):
         read_discovery(served)
+
+
+def test_a_discovery_says_whether_single_items_are_wanted_and_an_older_one_says_no() -> None:
+    assert not read_discovery(body()).single
+    assert read_discovery(body()[:-1] + b"\1").single
+    assert read_discovery(body()[:-1]) == read_discovery(body())

@@ -25,7 +25,7 @@ TLS = ssl.create_default_context()
 
 def discovery(**entity: object) -> bytes:
     served = {"namespace": "test", "name": "Counter", "schema": "", "applies": True, "commands": [], "events": []} | entity
-    return answer(encode(DISCOVERY, {"protocol": 1, "sdk": "", "revision": "r7", "entities": [served]}))
+    return answer(encode(DISCOVERY, {"protocol": 1, "sdk": "", "revision": "r7", "entities": [served], "single": False}))
 
 
 def client(socket: Path, expected: Expected | None = None, **fields: object) -> HttpFunction:
@@ -342,7 +342,10 @@ async def test_a_function_that_never_gets_ready_is_unavailable_in_time(tmp_path:
     ("data", "message"),
     [
         (answer(b"hello", headers="Content-Type: text/html\r\n"), "is text/html"),
-        (answer(encode(DISCOVERY, {"protocol": 2, "sdk": "", "revision": "", "entities": []})), "version 2 of the protocol"),
+        (
+            answer(encode(DISCOVERY, {"protocol": 2, "sdk": "", "revision": "", "entities": [], "single": False})),
+            "version 2 of the protocol",
+        ),
         (discovery(applies=False), "Entity test/Counter has no apply"),
     ],
 )
