@@ -340,7 +340,7 @@ async def run_node(
     journal_metered = journal_metered or MeteredJournal(Metrics())
     metrics, clock = journal_metered.metrics, SystemClock()
     metered = MeteredObserver(metrics)
-    limits = Limits(inbox_commands=settings.inbox_commands, batch_commands=settings.batch_commands)
+    limits = Limits.of(settings.inbox_commands, settings.batch_commands)
     async with open_tracing(read_environment()) as tracing:
         observer = tracing.observer(metered)
         engine = Engine(journal, clock, random.random, limits=limits, observer=observer, refresh=lambda: node.refresh())

@@ -8,6 +8,8 @@ from evento.errors import FunctionError, FunctionUnavailable
 from evento.functions.base import FunctionClient, InstanceCall, Operation, Reply
 from evento.functions.breaker import Breaker
 
+_TAKEN_MIN_S = 1e-4
+_PACE_WEIGHT = 0.2  # of the last call
 CallObserver = Callable[[str, str, str, float], None]  # function, operation, result, seconds
 
 
@@ -18,6 +20,7 @@ class Caller:
         self.namespace = namespace
         self.name = name
         self.calls_max = calls_max
+        self.pace = 0.0  # items in a second of a call, as in the last few calls
         self._client = client
         self._breaker = Breaker()
         self._observe = observe
@@ -52,9 +55,15 @@ class Caller:
             self._failed(error)
             self._observe(self.name, operation.value, error.code, now() - started)
             raise
-        self._breaker.record(True, now())
-        self._observe(self.name, operation.value, "ok", now() - started)
+        taken_s = now() - started
+        self._breaker.record(True, started + taken_s)
+        self._observe(self.name, operation.value, "ok", taken_s)
+        self._learn_pace(sum([len(call.items) for call in calls]), taken_s)
         return reply
+
+    def _learn_pace(self, items: int, taken_s: float) -> None:
+        pace = items / max(taken_s, _TAKEN_MIN_S)
+        self.pace += (pace - self.pace) * (_PACE_WEIGHT if self.pace else 1.0)
 
     def delay_s(self) -> float:
         """Return how long to wait before this function is worth another try."""

@@ -15,6 +15,7 @@ from evento.errors import FunctionCrashed, FunctionOutOfMemory, FunctionTimeout,
 from evento.model.command import State
 from evento.model.keys import EntityKey
 
+_INPUTS_EVERY = 4
 _EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
 _BATCH_BYTES_MAX = 8 * 1024 * 1024  # of payloads and states in one call, until one more instance goes over it
 _INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
@@ -58,6 +59,42 @@ class Instance:
         return not (self.busy or self.listed or self.commits or self.queue or self.timer)
 
 
+class Line:
+    """The instances of a lane that may be taken, in order. Those whose head came as a record, for whose answer nobody waits, stand
+    apart: the others overtake them, but for one in _INPUTS_EVERY.
+    """
+
+    __slots__ = ("_direct", "_inputs", "_turn")
+
+    def __init__(self) -> None:
+        self._direct: deque[Instance] = deque()
+        self._inputs: deque[Instance] = deque()
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._direct) + len(self._inputs)
+
+    @property
+    def has_inputs(self) -> bool:
+        """Tell whether there is one whose head came as a record."""
+        return bool(self._inputs)
+
+    def append(self, instance: Instance) -> None:
+        """Put an instance at the end."""
+        (self._inputs if instance.queue[0].is_input else self._direct).append(instance)
+
+    def popleft(self) -> Instance:
+        """Take the next one."""
+        self._turn += 1
+        if self._inputs and (not self._direct or not self._turn % _INPUTS_EVERY):
+            return self._inputs.popleft()
+        return self._direct.popleft()
+
+    def leave_inputs(self) -> None:
+        """Forget those whose head came as a record: it is kept there."""
+        self._inputs.clear()
+
+
 class Queues:
     """All instances that have work, and as many more as the cache holds."""
 
@@ -66,8 +103,8 @@ class Queues:
         self._cached_instances = cached_instances
         self._cached_bytes = cached_bytes
         self._instances: OrderedDict[EntityKey, Instance] = OrderedDict()
-        self._ready: dict[Lane, deque[Instance]] = {}
-        self._usual: dict[tuple[str, str, str], deque[Instance]] = {}  # where Commands of a type stand that did not fail before
+        self._ready: dict[Lane, Line] = {}
+        self._usual: dict[tuple[str, str, str], Line] = {}  # where Commands of a type stand that did not fail before
         self._handlers: Callable[[Ticket], str] = _no_handler
         self._bytes = 0
 
@@ -81,6 +118,15 @@ class Queues:
     def count(self, lane: Lane) -> int:
         """Return how many instances wait in a lane."""
         return len(self._ready[lane])
+
+    def has_inputs(self, lane: Lane) -> bool:
+        """Tell whether there is one in a lane whose head came as a record."""
+        return self._ready[lane].has_inputs
+
+    def leave_inputs(self) -> None:
+        """Let nobody be taken any more whose head came as a record: who is done with so much leaves that to the next."""
+        for ready in self._ready.values():
+            ready.leave_inputs()
 
     def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
         """Put instances into the lanes of these functions from now on."""
@@ -130,9 +176,9 @@ class Queues:
         ready.append(instance)
         self._wake()
 
-    def _lane_of(self, head: Ticket) -> "deque[Instance]":
+    def _lane_of(self, head: Ticket) -> Line:
         namespace, entity, _ = head.command.key
-        ready = self._ready.setdefault((namespace, self._handlers(head), _suspicion(head)), deque())
+        ready = self._ready.setdefault((namespace, self._handlers(head), _suspicion(head)), Line())
         if not head.attempts:
             self._usual[namespace, entity, head.command.type] = ready
         return ready

@@ -41,6 +41,7 @@ class Ticket(Work):
         "checked",
         "eager",
         "in_inbox",
+        "is_input",
         "not_before_s",
         "origins",
         "others",
@@ -64,6 +65,7 @@ class Ticket(Work):
         self.to_store = False  # about to be put among the pending
         self.storing = False  # on its way into the journal's pending table
         self.settled = False  # its turn is over and on its way into the journal, or there already
+        self.is_input = False  # it came as a record, and can wait where it is
         self.in_inbox = False  # counts against the bound on what is in memory alone
         self.attempts = 0
         self.not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets

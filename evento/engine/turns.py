@@ -73,6 +73,11 @@ class Execution:
         caller = self._callers.get((namespace, function))
         return caller.calls_max if caller is not None else 0
 
+    def pace(self, namespace: str, function: str) -> float:
+        """Return how many items a function does in a second, as far as is known: 0 if nothing is."""
+        caller = self._callers.get((namespace, function))
+        return caller.pace if caller is not None else 0.0
+
     def delay_s(self, run: Progress) -> float:
         """Return how long a run that could not be tried waits."""
         failure = run.failure

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,14 +19,23 @@ class Limits(Struct, frozen=True):
     """What a worker holds at most, and how much it takes at a time."""
 
     inbox_commands: int = 20_000
+    # Of those that came as records, which may wait on their topic as well. Many at hand make long runs and large commits.
+    input_commands: int = 160_000
     inbox_bytes: int = 64 * 1024 * 1024
     pending_commands: int = 200_000
     batch_commands: int = 1000
+    input_batch_commands: int = 4000  # where Commands came as records, for whose answer nobody waits
     run_commands: int = 250  # of one instance in one batch
     batches: int = 2  # with one function at the same time
     commits: int = 4  # with the journal at the same time
     cached_instances: int = 50_000
     cached_bytes: int = 48 * 1024 * 1024
+
+    @classmethod
+    def of(cls, inbox_commands: int, batch_commands: int) -> Self:
+        """Return the limits that go with so many Commands in memory, and in a call, for whose answers somebody waits."""
+        inputs = {"input_commands": 16 * inbox_commands, "input_batch_commands": 8 * batch_commands}
+        return cls(inbox_commands=inbox_commands, batch_commands=batch_commands, **inputs)
 
 
 def shared(limits: Limits, partitions: int) -> Limits:
@@ -34,7 +44,7 @@ def shared(limits: Limits, partitions: int) -> Limits:
     However many there are, half of an inbox holds a batch: with less, commits would be small, and cost as much as large ones. The
     bytes bound memory all the same.
     """
-    names = ("inbox_commands", "inbox_bytes", "pending_commands", "cached_instances", "cached_bytes")
+    names = ("inbox_commands", "input_commands", "inbox_bytes", "pending_commands", "cached_instances", "cached_bytes")
     shares = {name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names}
     shares["inbox_commands"] = max(shares["inbox_commands"], min(limits.inbox_commands, 2 * limits.batch_commands))
     return replace(limits, **shares)
@@ -50,6 +60,7 @@ class Unfinished:
         self._others: dict[tuple[EntityKey, str], Ticket] = {}
         self.inbox_commands = 0
         self._inbox_bytes = 0
+        self._inputs = 0  # among those in the inbox
         self.room = asyncio.Event()  # set whenever there may be more room than before, or none any more
 
     def __len__(self) -> int:
@@ -62,6 +73,7 @@ class Unfinished:
         ticket.in_inbox = True
         self.inbox_commands += 1
         self._inbox_bytes += ticket.bytes
+        self._inputs += ticket.is_input
 
     def take_up(self, ticket: Ticket) -> None:
         """Take a Command in that is among the pending."""
@@ -76,6 +88,7 @@ class Unfinished:
             ticket.in_inbox = False
             self.inbox_commands -= 1
             self._inbox_bytes -= ticket.bytes
+            self._inputs -= ticket.is_input
             self.room.set()
 
     def remove(self, ticket: Ticket) -> bool:
@@ -100,17 +113,26 @@ class Unfinished:
 
     # ------------------------------------------------------------ room
     def has_room(self) -> bool:
-        """Tell whether another Command is taken in."""
+        """Tell whether another Command is taken in that cannot wait where it is."""
         limits = self._limits
         return (
-            self.inbox_commands < limits.inbox_commands
+            self.inbox_commands - self._inputs < limits.inbox_commands
             and self._inbox_bytes < limits.inbox_bytes
-            and len(self._tickets) + len(self._others) - self.inbox_commands < limits.pending_commands
+            and self._pending < limits.pending_commands
         )
 
     def has_room_for_inputs(self) -> bool:
-        """Tell whether one is taken that can wait where it is: half of the inbox is left to those that cannot."""
-        return 2 * self.inbox_commands < self._limits.inbox_commands and self.has_room()
+        """Tell whether one is taken that can: a quarter of the bytes is left to those that cannot."""
+        limits = self._limits
+        return (
+            self._inputs < limits.input_commands
+            and 4 * self._inbox_bytes < 3 * limits.inbox_bytes
+            and self._pending < limits.pending_commands
+        )
+
+    @property
+    def _pending(self) -> int:
+        return len(self._tickets) + len(self._others) - self.inbox_commands
 
     async def wait_change(self) -> None:
         """Wait until there may be more room than now, or none any more."""

@@ -32,6 +32,7 @@ from evento.registry.catalog import Catalog
 
 _US = 1_000_000
 _SMALL_BATCH = 32  # Commands; to make smaller ones of them costs more than it gains
+_CALL_S = 0.1  # for so long a function may work on what came as records; then it is time for others
 _POLL_S = 0.005  # how often a drain or a discard looks whether what it waits for is over
 _DISCARD_WAIT_S = 5.0
 _RESUME_RETRY_S = 60.0
@@ -128,7 +129,8 @@ class Worker:
                 if self._under_way[lane] and 2 * self._queues.count(lane) < self._last_size[lane]:
                     break  # a small batch beside a large one is dear; when that one is through, more will have come
                 # A share of what is under way: if all went together, each stage would wait for the one before it.
-                commands = min(limits.batch_commands, max(_SMALL_BATCH, ceil(len(self.unfinished) / limits.batches)))
+                share = max(_SMALL_BATCH, ceil(len(self.unfinished) / limits.batches))
+                commands = min(share, self._batch_max(lane))
                 if batches > limits.batches:  # a function with many replicas: a share for each call that it can take
                     commands = min(commands, ceil(self._queues.count(lane) / (batches - self._executing[lane])))
                 batch = self._queues.take(lane, commands=commands, of_one=limits.run_commands)
@@ -138,6 +140,13 @@ class Worker:
                 self._under_way[lane] += 1
                 self._last_size[lane] = len(batch)
                 tasks.create_task(self._process(lane, batch))
+
+    def _batch_max(self, lane: Lane) -> int:
+        """Return how many Commands go together at most: more where they came as records, as far as the function is fast."""
+        usual, most = self._limits.batch_commands, self._limits.input_batch_commands
+        if self._execution is None or not self._queues.has_inputs(lane):
+            return usual
+        return max(usual, min(most, int(self._execution.pace(lane[0], lane[1]) * _CALL_S)))
 
     def configure(self, catalog: Catalog, callers: Callers) -> None:
         """Use this catalog and these functions from the next batch on, and try at once what failed with the old ones."""
@@ -154,6 +163,7 @@ class Worker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more Commands, and finish what can be finished within `timeout_s`."""
         self._draining = True
+        self._queues.leave_inputs()
         self.unfinished.room.set()
         try:
             async with asyncio.timeout(timeout_s):
@@ -214,11 +224,12 @@ class Worker:
             if origin is not None:
                 first.add_origin(origin)
             return first
-        if not self.unfinished.has_room():
+        if not (self.unfinished.has_room() if origin is None else self.unfinished.has_room_for_inputs()):
             raise Overloaded(retry_after_s=1)
         ticket = Ticket(command, next(self._numbers), waiter, place, eager)
         ticket.checked = new
         if origin is not None:
+            ticket.is_input = True
             ticket.add_origin(origin)
         self.unfinished.add(ticket)
         if command.due_us is not None:
