@@ -12,13 +12,14 @@ from typing import Protocol
 import msgspec
 
 from evento.engine.ticket import Answer
-from evento.errors import EventoError, IdReused, JournalCorrupt, Overloaded
+from evento.errors import EventoError, IdReused, JournalCorrupt
 from evento.journal.base import Inputs
 from evento.model.command import Command
 from evento.model.transition import Input, Refusal, Transition
 
 logger = logging.getLogger(__name__)
 
+ROOM_INPUTS = 16  # taken in before it is looked again whether there is room
 READ_INPUTS = 1_000  # taken from the journal at a time
 Judge = Callable[[Input], Command | EventoError | Awaitable[Command | EventoError]]  # nearly always there is nothing to wait for
 
@@ -43,7 +44,7 @@ class Intake(Protocol):
     """What takes Commands in: the partition's worker."""
 
     def accept_input(self, command: Command, source: Source) -> None:
-        """Take a Command in. Raises IdReused, Overloaded, NotReady."""
+        """Take a Command in, for which there is room. Raises IdReused, NotReady."""
         ...
 
     def has_input_room(self) -> bool:
@@ -87,26 +88,26 @@ class Inbound:
 
     async def _take(self, inputs: Sequence[Input], intake: Intake) -> None:
         judge, accept, has_room = self._judge, intake.accept_input, intake.has_input_room
+        room = 0  # for so many more it need not be looked whether there is some
         for given in inputs:
             source = Source(self, given)
             self._note(source)
             judged = judge(given)
             if not isinstance(judged, Command):
                 if not isinstance(judged, EventoError):
-                    judged = await judged
+                    judged, room = await judged, 0
                 if isinstance(judged, EventoError):
                     self.refuse(source, judged)
                     continue
-            while True:
+            if not room:
                 if not has_room():
                     await intake.wait_input_room()
-                try:
-                    accept(judged, source)
-                except Overloaded:
-                    continue
-                except IdReused as error:
-                    self.refuse(source, error)
-                break
+                room = ROOM_INPUTS
+            room -= 1
+            try:
+                accept(judged, source)
+            except IdReused as error:
+                self.refuse(source, error)
 
     def _note(self, source: Source) -> None:
         name = source.input.source

@@ -224,7 +224,7 @@ class Worker:
             if origin is not None:
                 first.add_origin(origin)
             return first
-        if not (self.unfinished.has_room() if origin is None else self.unfinished.has_room_for_inputs()):
+        if origin is None and not self.unfinished.has_room():  # who takes records in has looked
             raise Overloaded(retry_after_s=1)
         ticket = Ticket(command, next(self._numbers), waiter, place, eager)
         ticket.checked = new

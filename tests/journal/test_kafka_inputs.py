@@ -8,6 +8,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evento.journal.kafka import inputs
 from evento.journal.kafka.records import read_input
 from evento.model.command import Command, Context
 from evento.model.keys import EntityKey, check_command_id, check_instance_id
@@ -205,3 +206,24 @@ def test_nothing_that_anybody_writes_is_an_exception(key, value, headers, timest
             headers=headers,
             timestamp_us=timestamp_us,
         )
+
+
+PARTS = st.sampled_from(
+    [b"", b"a", b".", b"..", b"a.b", b"a/b", b"ada", b"Withdraw", b"bank.Withdraw", b"\xff", "ä".encode(), b"x" * 300]
+)
+ANY_HEADERS = st.lists(
+    st.tuples(st.sampled_from(["ce_id", "ce_type", "other"]), st.none() | PARTS | st.binary(max_size=5)), max_size=3
+)
+ANY_VALUE = st.none() | PARTS | st.binary(max_size=12) | st.just(VALUE) | st.just(b"\0" + b"\xff" * 8) | st.just(b"\0" * 20_000)
+
+
+@given(
+    key=st.none() | PARTS, headers=ANY_HEADERS | st.just([ID, TYPE]), value=ANY_VALUE, time_us=st.sampled_from([TIME_US, -1, 2**60])
+)
+def test_the_short_way_through_the_usual_records_makes_what_the_long_way_makes(
+    key: bytes | None, headers: list[tuple[str, bytes | None]], value: bytes | None, time_us: int
+) -> None:
+    made = read(*headers, key=key, value=value, timestamp_us=time_us)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "_usual", lambda *arguments: None)
+        assert read(*headers, key=key, value=value, timestamp_us=time_us) == made

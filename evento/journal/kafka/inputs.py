@@ -4,6 +4,7 @@ Everything in them is hostile: whatever is wrong with the form becomes a sentenc
 catalog: whether the Command and its schema exist, and the payload fits, is judged later.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -15,7 +16,7 @@ from evento.model.keys import EntityKey, check_command_id, check_instance_id, ch
 from evento.model.limits import COMMAND_BYTES_MAX, HEADER_BYTES_MAX, HEADERS_MAX
 from evento.model.times import TIME_MAX_US, parse_time
 from evento.model.transition import Input
-from evento.schema.wire import unpack_confluent
+from evento.schema.wire import SCHEMA_ID_MAX, unpack_confluent
 
 HeadersRead = Sequence[tuple[str, bytes | None]]
 
@@ -33,6 +34,12 @@ _READ = frozenset(
     )
 )
 _USUAL = frozenset(("ce_id", "ce_type"))
+# A part of what `evento.model.keys` allows, as bytes: what is not of it is looked at again.
+_PLAIN_ID = re.compile(rb"[!-\-0-~][!-.0-~]{0,254}").fullmatch
+_COMMAND_ID = re.compile(rb"[A-Za-z0-9._:@=+-]{1,128}").fullmatch
+_PLAIN_TYPE = re.compile(rb"[A-Z][A-Za-z0-9]{0,62}").fullmatch
+_FRAMING_BYTES = 5
+_USUAL_BYTES_MAX = 16 * 1024
 _TYPES_KEPT = 1_024
 _TYPE_SHORT = 256  # a longer one is not kept: whoever writes records must not fill the memory with them
 _SOURCE_DIGITS = 16
@@ -55,6 +62,9 @@ def read_input(
 
     `timestamp_us` is the record's: with it the Command counts as accepted.
     """
+    usual = _usual(namespace, entity, key, value, headers, timestamp_us)
+    if usual is not None:
+        return Input(source, offset, usual.key, usual.id, usual, "")
     instance_id, command_id, command, problem = "", "", None, ""
     said: dict[str, str] = {}
     try:
@@ -73,6 +83,28 @@ def read_input(
         except (CommandError, PayloadRefused) as error:
             problem = error.message
     return Input(source, offset, target, command_id, command, problem)
+
+
+def _usual(
+    namespace: str, entity: str, key: bytes | None, value: bytes | None, headers: HeadersRead | None, timestamp_us: int
+) -> Command | None:
+    """Return the Command of a record as nearly all are: with an id and a type, and nothing wrong; None of any other.
+
+    It is half the work, and a million records are read one after another.
+    """
+    if not headers or len(headers) != 2 or not key or not value or not 0 <= timestamp_us <= TIME_MAX_US:
+        return None
+    (first, command_id), (second, full) = headers
+    if first != "ce_id" or second != "ce_type" or command_id is None or full is None or not _PLAIN_TYPE(full):
+        return None
+    instance, identity = _PLAIN_ID(key), _COMMAND_ID(command_id)
+    if instance is None or identity is None or value[0] or not _FRAMING_BYTES <= len(value) <= _USUAL_BYTES_MAX:
+        return None
+    schema_id = int.from_bytes(value[1:_FRAMING_BYTES], "big")
+    if schema_id > SCHEMA_ID_MAX:
+        return None
+    target = EntityKey(namespace, entity, key.decode("ascii"))
+    return Command(command_id.decode("ascii"), target, full.decode("ascii"), schema_id, value[_FRAMING_BYTES:], timestamp_us)
 
 
 def _instance_id(key: bytes | None) -> str:
