@@ -7,7 +7,7 @@ import sys
 _SWITCH_S = 0.001
 # Where the threads of many partitions work beside the event loop, each change of hands costs more than it gains: what one of them
 # touches is in another core's cache afterwards. Where nobody else has work, nobody waits.
-_SWITCH_MANY_S = 0.01
+_SWITCH_MANY_S = 0.03
 # Batches make and free some ten thousand objects without cycles: looking for these only when more have gathered saves a
 # twentieth of the time, and what is forgotten in cycles meanwhile stays below some 20 MiB.
 _GC_THRESHOLDS = (200_000, 10, 50)
