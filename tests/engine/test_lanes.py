@@ -64,3 +64,34 @@ def test_what_failed_before_stands_apart_and_the_next_of_its_type_does_not_follo
     push(waiting, [failed, ticket(2, "b")])
     assert waiting.lanes() == [("bank", "tellers", Suspicion.SPOILED_A_CALL), ORDINARY]
     assert take(waiting) == [[2]]
+
+
+def record(number: int, account: str) -> Ticket:
+    """Return a Command that came as a record."""
+    made = ticket(number, account)
+    made.is_input = True
+    return made
+
+
+def test_who_waits_for_an_answer_overtakes_what_came_as_records_but_for_one_in_four() -> None:
+    waiting = queues()
+    push(waiting, [record(number, f"r{number}") for number in range(10, 20)])
+    push(waiting, [ticket(number, f"w{number}") for number in range(1, 7)])
+    assert waiting.has_inputs(ORDINARY)
+    assert take(waiting, commands=8) == [[1], [2], [3], [10], [4], [5], [6], [11]]
+    assert take(waiting) == [[number] for number in range(12, 20)]
+    assert not waiting.has_inputs(ORDINARY)
+
+
+def test_commands_of_one_instance_stay_in_order_however_they_came() -> None:
+    waiting = queues()
+    push(waiting, [record(1, "a"), ticket(2, "a"), record(3, "a"), ticket(4, "b")])
+    assert take(waiting) == [[4], [1, 2, 3]]
+
+
+def test_what_came_as_records_can_be_left_to_the_next() -> None:
+    waiting = queues()
+    push(waiting, [record(1, "a"), ticket(2, "b"), record(3, "c")])
+    waiting.leave_inputs()
+    assert take(waiting) == [[2]]
+    assert not waiting

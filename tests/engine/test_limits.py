@@ -20,3 +20,10 @@ def test_of_several_each_holds_twice_its_share_and_half_of_it_is_never_less_than
 
 def test_no_share_is_more_than_everything() -> None:
     assert shared(Limits(inbox_commands=100, batch_commands=500), 64).inbox_commands == 100
+
+
+def test_records_have_a_share_as_well_and_batches_of_their_own() -> None:
+    limits = Limits.of(10_000, 500)
+    assert (limits.input_commands, limits.input_batch_commands) == (160_000, 4_000)
+    assert shared(limits, 4).input_commands == 80_000
+    assert shared(limits, 4).input_batch_commands == 4_000
