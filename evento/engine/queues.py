@@ -61,38 +61,18 @@ class Instance:
 
 class Line:
     """The instances of a lane that may be taken, in order. Those whose head came as a record, for whose answer nobody waits, stand
-    apart: the others overtake them, but for one in _INPUTS_EVERY.
+    apart (`inputs`): the others (`direct`) overtake them, but for one in _INPUTS_EVERY.
     """
 
-    __slots__ = ("_direct", "_inputs", "_turn")
+    __slots__ = ("direct", "inputs", "turn")
 
     def __init__(self) -> None:
-        self._direct: deque[Instance] = deque()
-        self._inputs: deque[Instance] = deque()
-        self._turn = 0
+        self.direct: deque[Instance] = deque()
+        self.inputs: deque[Instance] = deque()
+        self.turn = 0  # how often there was a choice
 
     def __len__(self) -> int:
-        return len(self._direct) + len(self._inputs)
-
-    @property
-    def has_inputs(self) -> bool:
-        """Tell whether there is one whose head came as a record."""
-        return bool(self._inputs)
-
-    def append(self, instance: Instance) -> None:
-        """Put an instance at the end."""
-        (self._inputs if instance.queue[0].is_input else self._direct).append(instance)
-
-    def popleft(self) -> Instance:
-        """Take the next one."""
-        self._turn += 1
-        if self._inputs and (not self._direct or not self._turn % _INPUTS_EVERY):
-            return self._inputs.popleft()
-        return self._direct.popleft()
-
-    def leave_inputs(self) -> None:
-        """Forget those whose head came as a record: it is kept there."""
-        self._inputs.clear()
+        return len(self.direct) + len(self.inputs)
 
 
 class Queues:
@@ -121,12 +101,12 @@ class Queues:
 
     def has_inputs(self, lane: Lane) -> bool:
         """Tell whether there is one in a lane whose head came as a record."""
-        return self._ready[lane].has_inputs
+        return bool(self._ready[lane].inputs)
 
     def leave_inputs(self) -> None:
         """Let nobody be taken any more whose head came as a record: who is done with so much leaves that to the next."""
         for ready in self._ready.values():
-            ready.leave_inputs()
+            ready.inputs.clear()
 
     def use_handlers(self, handlers: Callable[[Ticket], str]) -> None:
         """Put instances into the lanes of these functions from now on."""
@@ -173,7 +153,7 @@ class Queues:
         ready = self._usual.get((namespace, entity, head.command.type))
         if ready is None or head.attempts:
             ready = self._lane_of(head)
-        ready.append(instance)
+        (ready.inputs if head.is_input else ready.direct).append(instance)
         self._wake()
 
     def _lane_of(self, head: Ticket) -> Line:
@@ -215,11 +195,16 @@ class Queues:
     def take(self, lane: Lane, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
         """Take a batch of up to `commands` from a lane, `of_one` instance at most; the instances are busy then."""
         batch: list[tuple[Instance, list[Ticket]]] = []
-        ready, room_bytes = self._ready[lane], _BATCH_BYTES_MAX
+        line, room_bytes = self._ready[lane], _BATCH_BYTES_MAX
+        direct, inputs = line.direct, line.inputs
         if lane[2] is Suspicion.SPOILED_A_CALL:
             commands = 1
-        while ready and commands > 0 and room_bytes > 0:
-            instance = ready.popleft()
+        while (direct or inputs) and commands > 0 and room_bytes > 0:
+            if inputs:
+                line.turn += 1
+                instance = (inputs if not direct or line.turn % _INPUTS_EVERY == 0 else direct).popleft()
+            else:
+                instance = direct.popleft()
             instance.listed = False
             queue = instance.queue
             if instance.busy or not queue:
