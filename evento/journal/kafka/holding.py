@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 
-from evento.errors import JournalError
+from evento.errors import JournalError, JournalRewind
 from evento.journal.base import EntityPlace
 from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
 from evento.journal.kafka.feed import Feed
@@ -30,10 +30,6 @@ from evento.journal.sqlite.reader import Reader
 from evento.journal.sqlite.writer import Writer
 
 T = TypeVar("T")
-
-
-class _GaveWay(JournalError):
-    """What was only to be read is to be owned."""
 
 
 Progress = Callable[[int, int], None]
@@ -165,14 +161,14 @@ class Holding:
             async with self._changing:
                 try:
                     await self._run(self._follow)
-                except _GaveWay:
+                except JournalRewind:  # it is to be owned here
                     continue
                 yield self.history
                 return
 
     def _give_way(self) -> None:
         if self._wanted.is_set():
-            raise _GaveWay("the partition is to be owned here")
+            raise JournalRewind("the partition is to be owned here")
 
     def _follow(self) -> None:
         if self._is_current():

@@ -62,7 +62,7 @@ def read_input(
 
     `timestamp_us` is the record's: with it the Command counts as accepted.
     """
-    usual = _usual(namespace, entity, key, value, headers, timestamp_us)
+    usual = _usual((namespace, entity), key, value, headers, timestamp_us)
     if usual is not None:
         return Input(source, offset, usual.key, usual.id, usual, "")
     instance_id, command_id, command, problem = "", "", None, ""
@@ -86,7 +86,7 @@ def read_input(
 
 
 def _usual(
-    namespace: str, entity: str, key: bytes | None, value: bytes | None, headers: HeadersRead | None, timestamp_us: int
+    place: tuple[str, str], key: bytes | None, value: bytes | None, headers: HeadersRead | None, timestamp_us: int
 ) -> Command | None:
     """Return the Command of a record as nearly all are: with an id and a type, and nothing wrong; None of any other.
 
@@ -103,7 +103,7 @@ def _usual(
     schema_id = int.from_bytes(value[1:_FRAMING_BYTES], "big")
     if schema_id > SCHEMA_ID_MAX:
         return None
-    target = EntityKey(namespace, entity, key.decode("ascii"))
+    target = EntityKey(*place, key.decode("ascii"))
     return Command(command_id.decode("ascii"), target, full.decode("ascii"), schema_id, value[_FRAMING_BYTES:], timestamp_us)
 
 

@@ -170,7 +170,7 @@ class KafkaJournal:
             except JournalCorrupt as error:
                 found.append(error.message)
             finally:
-                used.unlink(missing_ok=True)
+                await asyncio.to_thread(used.unlink, missing_ok=True)
         return found
 
     async def read_catalogs(self, *, after: int = 0) -> Sequence[tuple[int, bytes]]:
