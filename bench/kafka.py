@@ -33,6 +33,7 @@ PARTITIONS = 4
 STREAMS = CACHE / "streams"
 COMMIT_S = {"streams": 0.1, "quix": 5.0}  # as they come
 QUICK_COMMIT_S = {"streams": 0.001, "quix": 0.01}  # as low as it goes
+COPY_S = 10  # for the owner, to copy what has come just now
 MANY_PARTITIONS = (1, 8, 64)
 MANY_NODES = (1, 2)
 Line = dict[str, Any]
@@ -159,6 +160,7 @@ class Bench:
             self.deploy(url, 1)
             base = self._empty_s()
             peers.load(["setup", "-n", str(instances), "-url", f"{url}/v1/commands"])
+            time.sleep(COPY_S)
         shutil.rmtree(data)
         seconds = self._ready_s(prefix, data)
         return {"rate": instances / max(0.001, seconds - base), "seconds": seconds, "empty_s": base, "instances": instances}

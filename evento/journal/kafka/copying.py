@@ -23,10 +23,10 @@ from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.transactions import Transactions
 from evento.journal.sqlite.copying import copy_file
 
-TURNS_MIN = 50_000  # fewer are soon read
+TURNS_MIN = 20_000  # fewer are soon read
 GROWTH = 0.2  # of what the last copy has
 LOOK_S = 1.0
-REST = 20  # so many times as long as a copy took, the thread rests
+REST = 10  # so many times as long as a copy took, the thread rests, where there is other work
 AGAIN_S = 60.0  # after a failure
 COMMIT_S = 240.0
 STOP_S = 5.0
@@ -68,11 +68,18 @@ class Copier:
     # ---------------------------------------------------------------- on the thread
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):
-            for job in self._jobs:
-                self._stopping.wait(REST * job.work())
+            for job in sorted(self._jobs, key=lambda job: job.missing, reverse=True):
+                self._rest(REST * job.work())
             self._close_ended()
         for job in (*self._jobs, *self._ended):
             job.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, but not while nothing else is done here."""
+        rest, before = Patience(seconds), -1
+        while not rest.is_over and (moved := sum(job.turns for job in self._jobs)) != before:
+            before = moved
+            self._stopping.wait(min(LOOK_S, rest.left_s))
 
     def _close_ended(self) -> None:
         while self._ended:
@@ -94,11 +101,21 @@ class _Job:
         self._is_mended = holding.store.is_mended
         self._again = Patience(0.0)
 
+    @property
+    def turns(self) -> int:
+        """Return how many turns the replica has."""
+        return self._replica.position
+
+    @property
+    def missing(self) -> int:
+        """Return how many of them the copy does not have, as far as is known."""
+        return self.turns - (0 if self._last is None else self._last.turns)
+
     def work(self) -> float:
         """Make a copy if one is due; return how many seconds that took."""
         begun = Patience(0.0)
         try:
-            if not self._is_wanted() or not self._again.is_over or self._replica.position < TURNS_MIN:
+            if not self._is_wanted() or not self._again.is_over or self.turns < TURNS_MIN:
                 return 0.0
             if self._transactions is None:
                 self._begin()
@@ -127,8 +144,7 @@ class _Job:
     def _is_due(self) -> bool:
         if self._last is None or self._is_mended:
             return True
-        more = self._replica.position - self._last.turns
-        return more < 0 or more >= max(TURNS_MIN, GROWTH * self._last.turns)
+        return self.missing < 0 or self.missing >= max(TURNS_MIN, GROWTH * self._last.turns)
 
     def _is_fit(self) -> bool:
         """Return whether the replica is not too large; if it is, that stays so."""

@@ -75,6 +75,7 @@ class Feed:
 
     def fill(self, timeout_s: float) -> bool:
         """Take what the client has, and wait for it if it has nothing. Returns whether there was something. Raises JournalError."""
+        self._hold_back()  # only what was not taken meanwhile: to go on after a pause takes the client up to a second
         try:
             with ClientCall(self._what):
                 first = self._consumer.poll(timeout_s)
@@ -92,7 +93,6 @@ class Feed:
                 records = [message for message in records if message.error() is None]
             self._ahead.setdefault(str(topic), deque()).extend(records)
             self._bytes[str(topic)] = self._bytes.get(str(topic), 0) + sum(map(len, records))
-        self._hold_back()
         return True
 
     def take(self, topic: str, limit: int) -> Sequence[Message]:

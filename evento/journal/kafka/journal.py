@@ -234,6 +234,8 @@ class KafkaJournal:
             if not await self._confirmed(lease):
                 return None
             holding = await self._hold(number, partial(self._node.observer.restoring, number))
+            async with self._opening:
+                pass  # copies are taken before topics are read: that would keep the interpreter's lock from them
             owner = await holding.take(lease)
         except (JournalRewind, JournalFenced, JournalUnreachable) as error:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
