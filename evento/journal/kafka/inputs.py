@@ -4,19 +4,18 @@ Everything in them is hostile: whatever is wrong with the form becomes a sentenc
 catalog: whether the Command and its schema exist, and the payload fits, is judged later.
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
-from evento.errors import CommandError, InvalidName, InvalidRequest, PayloadRefused
+from evento.errors import CommandError, EventoError, InvalidName, InvalidRequest, PayloadRefused
 from evento.model.command import Command, Context
 from evento.model.context import EXPECTED_MAX, check_context_id, check_traceparent
 from evento.model.keys import EntityKey, check_command_id, check_instance_id, check_type_name
 from evento.model.limits import COMMAND_BYTES_MAX, HEADER_BYTES_MAX, HEADERS_MAX
 from evento.model.times import TIME_MAX_US, parse_time
 from evento.model.transition import Input
-from evento.schema.wire import SCHEMA_ID_MAX, unpack_confluent
+from evento.schema.wire import unpack_confluent
 
 HeadersRead = Sequence[tuple[str, bytes | None]]
 
@@ -34,12 +33,6 @@ _READ = frozenset(
     )
 )
 _USUAL = frozenset(("ce_id", "ce_type"))
-# A part of what `evento.model.keys` allows, as bytes: what is not of it is looked at again.
-_PLAIN_ID = re.compile(rb"[!-\-0-~][!-.0-~]{0,254}").fullmatch
-_COMMAND_ID = re.compile(rb"[A-Za-z0-9._:@=+-]{1,128}").fullmatch
-_PLAIN_TYPE = re.compile(rb"[A-Z][A-Za-z0-9]{0,62}").fullmatch
-_FRAMING_BYTES = 5
-_USUAL_BYTES_MAX = 16 * 1024
 _TYPES_KEPT = 1_024
 _TYPE_SHORT = 256  # a longer one is not kept: whoever writes records must not fill the memory with them
 _SOURCE_DIGITS = 16
@@ -92,19 +85,17 @@ def _usual(
 
     It is half the work, and a million records are read one after another.
     """
-    if not headers or len(headers) != 2 or not key or not value or not 0 <= timestamp_us <= TIME_MAX_US:
+    if not headers or len(headers) != 2 or not 0 <= timestamp_us <= TIME_MAX_US:
         return None
     (first, command_id), (second, full) = headers
-    if first != "ce_id" or second != "ce_type" or command_id is None or full is None or not _PLAIN_TYPE(full):
+    if first != "ce_id" or second != "ce_type" or command_id is None or full is None or len(full) >= _TYPE_SHORT:
         return None
-    instance, identity = _PLAIN_ID(key), _COMMAND_ID(command_id)
-    if instance is None or identity is None or value[0] or not _FRAMING_BYTES <= len(value) <= _USUAL_BYTES_MAX:
+    try:
+        target = EntityKey(*place, _instance_id(key))
+        identity, kind = check_command_id(command_id.decode()), _type(place[0], full.decode())
+        return Command(identity, target, kind, *_payload(value), timestamp_us)
+    except (EventoError, UnicodeDecodeError):
         return None
-    schema_id = int.from_bytes(value[1:_FRAMING_BYTES], "big")
-    if schema_id > SCHEMA_ID_MAX:
-        return None
-    target = EntityKey(*place, key.decode("ascii"))
-    return Command(command_id.decode("ascii"), target, full.decode("ascii"), schema_id, value[_FRAMING_BYTES:], timestamp_us)
 
 
 def _instance_id(key: bytes | None) -> str:
