@@ -77,7 +77,7 @@ class Copier:
     def _rest(self, seconds: float) -> None:
         """Wait, but not while nothing else is done here."""
         rest, before = Patience(seconds), -1
-        while not rest.is_over and (moved := sum(job.turns for job in self._jobs)) != before:
+        while not (rest.is_over or self._stopping.is_set()) and (moved := sum(job.turns for job in self._jobs)) != before:
             before = moved
             self._stopping.wait(min(LOOK_S, rest.left_s))
 

@@ -131,6 +131,7 @@ class Holding:
             async with self._changing:
                 await self._run(take_over)
         except BaseException:
+            self._wanted.clear()
             owner.give_up()
             await self.release(owner)
             raise
