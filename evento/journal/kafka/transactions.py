@@ -143,10 +143,11 @@ class Transactions:
         count = self._produce(producer, records, reached, patience)
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
-        send = partial(producer.send_offsets_to_transaction, list(offsets), metadata, OFFSETS_S)
-        self._call(Call.SEND_OFFSETS, lambda: self._aside.call(send, OFFSETS_S + GRACE_S), patience)
-        # Given up, it is unknown, and the producer is dropped.
-        self._call(Call.COMMIT, lambda: self._limited(producer.commit_transaction, max(1.0, patience.left_s)), patience)
+        send = partial(producer.send_offsets_to_transaction, list(offsets), metadata)
+        self._call(Call.SEND_OFFSETS, lambda: self._limited(send, OFFSETS_S), patience)
+        # Given up, it is unknown, and the producer is dropped. No single call is so long that it would be taken for one that hangs.
+        commit = producer.commit_transaction
+        self._call(Call.COMMIT, lambda: self._limited(commit, max(1.0, min(COMMIT_S, patience.left_s))), patience)
         return Done(reached, count)
 
     def _produce(self, producer: Producer, records: Iterable[Record], reached: dict[str, int], patience: Patience) -> int:
