@@ -42,8 +42,9 @@ Line = dict[str, Any]
 class Bench:
     """A broker, and what is asked of it."""
 
-    def __init__(self, brokers: str, folder: Path, options: argparse.Namespace) -> None:
-        self.brokers = brokers
+    def __init__(self, broker: Cluster, folder: Path, options: argparse.Namespace) -> None:
+        self.brokers = broker.bootstrap
+        self.broker_pid = broker.brokers[0].pid
         self.folder = folder
         self.options = options
         self._runs = 0
@@ -92,9 +93,9 @@ class Bench:
                 yield {"case": f"throughput {case}", "peer": peer} | run
 
     def partitions(self) -> Iterator[Line]:
-        """The same, with more and more partitions on one node."""
+        """What a Command costs with more and more partitions on one node that has taken all of them before the first one comes."""
         for count in MANY_PARTITIONS if "evento" in self.options.peers else ():
-            yield {"case": f"{count} partitions", "peer": "evento"} | self._evento_run(count, ACCOUNTS)
+            yield {"case": f"{count} partitions", "peer": "evento"} | self._spread_run(count)
 
     def nodes(self) -> Iterator[Line]:
         """The same, with more and more nodes on this one machine."""
@@ -112,7 +113,17 @@ class Bench:
         with ExitStack() as running_nodes:
             folders = [data, *(self.folder / f"{prefix}{number}" for number in range(1, nodes))]
             pids = [running_nodes.enter_context(self.evento(prefix, partitions, folder))[1] for folder in folders]
-            with machine.watched(self.folder, pids) as seen:
+            with machine.watched(self.folder, [*pids, self.broker_pid]) as seen:
+                progress = topics.wait_committed(self.brokers, f"{prefix}evento", topic, partitions, count)
+        return progress | used(seen, count)
+
+    def _spread_run(self, partitions: int) -> Line:
+        prefix, count = self.fresh("evento") + ".", self.options.commands
+        with self.evento(prefix, partitions, self.folder / prefix) as (url, pid):
+            self.deploy(url, ACCOUNTS)
+            schemas, topic = topics.schemas(url), f"{prefix}bank.Checking.commands"
+            with machine.watched(self.folder, [pid, self.broker_pid]) as seen:
+                topics.fill_evento(self.brokers, topic, partitions, schemas, count=count, accounts=ACCOUNTS)
                 progress = topics.wait_committed(self.brokers, f"{prefix}evento", topic, partitions, count)
         return progress | used(seen, count)
 
@@ -121,7 +132,10 @@ class Bench:
         topics.create(self.brokers, name, PARTITIONS)
         topics.fill(self.brokers, name, peer, count=count, accounts=accounts)
         data = self.folder / name
-        with self.processor(peer, name, data, COMMIT_S[peer]) as (_, pid), machine.watched(self.folder, [pid]) as seen:
+        with (
+            self.processor(peer, name, data, COMMIT_S[peer]) as (_, pid),
+            machine.watched(self.folder, [pid, self.broker_pid]) as seen,
+        ):
             progress = topics.wait_committed(self.brokers, name, topics.commands(name), PARTITIONS, count)
         return progress | used(seen, count)
 
@@ -219,7 +233,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(PEER_NAMES), help="peers, separated by commas (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8, help="of a run that has no end of its own")
-    parser.add_argument("--commands", type=int, default=300_000, help="in a run of throughput")
+    parser.add_argument("--commands", type=int, default=1_500_000, help="in a run of throughput")
     parser.add_argument("--instances", type=int, default=1_000_000, help="to be restored")
     parser.add_argument("--quick", action="store_true", help="one round, a tenth of everything: a look, not a result")
     options = parser.parse_args()
@@ -244,7 +258,7 @@ def main() -> None:
         folder = Path(name)
         print(json.dumps({"machine": machine.describe(folder), "options": vars(options)}), file=file, flush=True)
         with Cluster(1, folder=folder / "broker", warm=True) as broker:
-            bench = Bench(broker.bootstrap, folder, options)
+            bench = Bench(broker, folder, options)
             sections: dict[str, Callable[[], Iterator[Line]]] = {name: getattr(bench, name) for name in SECTIONS}
             for number in range(1, options.rounds + 1):
                 for section in options.only:

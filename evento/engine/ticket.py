@@ -30,7 +30,8 @@ class Waiter(Protocol):
 
 
 class Ticket(Work):
-    """A Work with its waiters: patient ones are told the end, eager ones are content with `pending` once it is durable.
+    """A Work with its waiters: patient ones are told the end, eager ones are content with `pending` once it is durable. Once it is
+    parked, so are all: nothing becomes of it by itself any more.
 
     The first waiter stands in the ticket itself, since nearly always it is the only one; those who sent the same Command
     again stand in `others`.
@@ -94,7 +95,7 @@ class Ticket(Work):
             self.others = []
         self.others.append((waiter, place, eager))
         if self.durable:
-            self.tell_eager()
+            self.tell_unfinished()
 
     def add_origin(self, origin: Origin) -> None:
         """Remember a place that keeps this Command until the journal does."""
@@ -113,16 +114,16 @@ class Ticket(Work):
             for other, place, _ in others:
                 other.tell(place, again)
 
-    def tell_eager(self) -> None:
-        """Tell the eager ones that the Command is durable and not finished."""
-        if self.waiter is not None and self.eager:
+    def tell_unfinished(self) -> None:
+        """Tell those who are content with it that the Command is durable and not finished."""
+        if self.waiter is not None and (self.eager or self.parked):
             waiter, self.waiter = self.waiter, None
             waiter.tell(self.place, self.pending())
         if self.others is not None:
             others, again = self.others, _duplicate(self.pending())
-            self.others = [other for other in others if not other[2]] or None
+            self.others = None if self.parked else [other for other in others if not other[2]] or None
             for other, place, eager in others:
-                if eager:
+                if eager or self.parked:
                     other.tell(place, again)
 
     def hurry(self, waiter: Waiter) -> None:

@@ -258,7 +258,7 @@ class Worker:
         """Make this waiter eager and its Command durable: the answer comes without waiting for the turn."""
         ticket.hurry(waiter)
         if ticket.durable:
-            ticket.tell_eager()
+            ticket.tell_unfinished()
         else:
             self._queues.instance(ticket.command.key).loose = True
             self._schedule_storing(ticket)
@@ -317,7 +317,7 @@ class Worker:
             ticket.storing = False
             self.unfinished.leave_inbox(ticket)
             if not ticket.settled:
-                ticket.tell_eager()
+                ticket.tell_unfinished()
 
     def _drop(self, ticket: Ticket) -> None:
         """Take a ticket out of its queue, where it still may be."""
@@ -402,7 +402,7 @@ class Worker:
             if isinstance(ticket, Ticket):
                 ticket.storing = False
                 self.unfinished.leave_inbox(ticket)
-                ticket.tell_eager()
+                ticket.tell_unfinished()
 
     def _tell_known(self, known: Sequence[Known]) -> None:
         for ticket, turn in known:

@@ -188,6 +188,19 @@ async def test_what_is_parked_waits_for_an_operator_who_tries_it_again_or_discar
         node.verify()
 
 
+async def test_who_waits_is_told_at_once_that_a_command_is_parked(tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "shop", retry="{first: 10ms, cap: 20ms, maxAttempts: 2}")
+    with Node(tmp_path) as node:
+        shop.poison(RAISES)
+        node.start(shop.folder)
+        await open_all(node, History())
+        async with Client(node.url) as client:
+            for duplicate in (False, True):
+                sending = client.send(INSTANCE, "ReceiveDeposit", {"amount": POISON}, command_id="poison-0", wait_s=60)
+                answer = await asyncio.wait_for(sending, WITHIN_S)
+                assert (answer["outcome"], answer["attempts"], answer["duplicate"]) == ("parked", 2, duplicate)
+
+
 async def wait_parked(node: Node, command_id: str, *, attempts: int, pending: int) -> None:
     async for found in polls(node):
         parked = [entry for entry in found if entry["outcome"] == "parked"]
