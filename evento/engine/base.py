@@ -14,7 +14,7 @@ from evento.model.keys import EntityKey
 
 
 class FunctionStatus(Struct, frozen=True):
-    """How one function is doing: `condition` is ready, starting, failing (its breaker is open) or stopped."""
+    """How one function is doing: `condition` is ready, starting (who needs it waits), failing (its breaker is open) or stopped."""
 
     namespace: str
     name: str

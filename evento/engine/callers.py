@@ -25,6 +25,7 @@ class Caller:
         self._breaker = Breaker()
         self._observe = observe
         self._ready = False
+        self._starting = 0  # who waits for it to be ready
         self._message = ""
 
     @property
@@ -72,15 +73,24 @@ class Caller:
 
     def status(self) -> FunctionStatus:
         """Return how the function is doing."""
-        condition = "failing" if self._breaker.is_open else "ready" if self._ready else "stopped"
-        return FunctionStatus(self.namespace, self.name, condition, self.revision, "" if self._ready else self._message)
+        return FunctionStatus(self.namespace, self.name, self._condition(), self.revision, "" if self._ready else self._message)
+
+    def _condition(self) -> str:
+        if self._breaker.is_open:
+            return "failing"
+        if self._ready:
+            return "ready"
+        return "starting" if self._starting else "stopped"
 
     async def _get_ready(self) -> None:
+        self._starting += 1
         try:
             await self._client.ready()
         except FunctionUnavailable as error:
             self._failed(error)
             raise
+        finally:
+            self._starting -= 1
         self._ready = True
         self._breaker.record(True, asyncio.get_running_loop().time())
 
