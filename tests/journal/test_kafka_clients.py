@@ -25,7 +25,7 @@ CLUSTER = Cluster(address=parse_address("kafka://127.0.0.1:1"), security=Propert
 ALL: list[tuple[Callable[[Properties], object], Properties]] = [
     (AdminClient, admin_properties(CLUSTER)),
     (Producer, lane_producer_properties(CLUSTER, "evento.7", message_bytes_max=1 << 20)),
-    (Consumer, member_properties(CLUSTER, "evento", instance="pod-1")),
+    (Consumer, member_properties(CLUSTER, "evento")),
     (Consumer, reader_properties(CLUSTER, "evento")),
 ]
 

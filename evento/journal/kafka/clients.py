@@ -109,17 +109,13 @@ def copy_producer_properties(cluster: Cluster, transactional_id: str) -> Propert
     return Properties({**lane, "transaction.timeout.ms": COPY_MS, "queue.buffering.max.kbytes": 16_384})
 
 
-def member_properties(cluster: Cluster, group: str, *, instance: str = "") -> Properties:
-    """Return what a member of the group is told, which is given partitions to own.
-
-    `instance` is a name that a node keeps when it is started again (a pod's of a StatefulSet): then nothing moves meanwhile.
-    """
+def member_properties(cluster: Cluster, group: str) -> Properties:
+    """Return what a member of the group is told, which is given partitions to own."""
     times = cluster.times
     return _base(
         cluster,
         {
             "group.id": group,
-            **({"group.instance.id": instance} if instance else {}),
             # The older protocol: under the newer one, a lawful commit could be refused until late in 2026 (KIP-1251).
             "group.protocol": "classic",
             "partition.assignment.strategy": "cooperative-sticky",  # what stays with a node is not interrupted
