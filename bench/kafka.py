@@ -21,7 +21,7 @@ import machine
 import peers
 import topics
 from install import BENCH, CACHE, EVENTO, PEER_PYTHON, PEERS, ROOT, install
-from processes import free_port, running, wait_until_ready
+from processes import free_port, running, use_of, wait_until_ready
 
 sys.path.insert(0, str(ROOT))
 from tests.kafka.broker import Cluster
@@ -172,22 +172,19 @@ class Bench:
         data = self.folder / prefix
         with self.evento(prefix, PARTITIONS, data) as (url, _):
             self.deploy(url, 1)
-            base = self._empty_s()
+            base, _ = self._ready(self.fresh("evento") + ".")
             peers.load(["setup", "-n", str(instances), "-url", f"{url}/v1/commands"])
             time.sleep(COPY_S)
         shutil.rmtree(data)
-        seconds = self._ready_s(prefix, data)
-        return {"rate": instances / max(0.001, seconds - base), "seconds": seconds, "empty_s": base, "instances": instances}
+        seconds, rss_mb = self._ready(prefix)
+        rate = instances / max(0.001, seconds - base)
+        return {"rate": rate, "seconds": seconds, "empty_s": base, "instances": instances, "rss_mb": rss_mb}
 
-    def _empty_s(self) -> float:
-        """Return how long a node takes that has nothing to restore."""
-        prefix = self.fresh("evento") + "."
-        return self._ready_s(prefix, self.folder / prefix)
-
-    def _ready_s(self, prefix: str, data: Path) -> float:
+    def _ready(self, prefix: str) -> tuple[float, dict[str, int]]:
+        """Return how long a node takes until it is ready, and the peak memory of its processes by then."""
         began = time.perf_counter()
-        with self.evento(prefix, PARTITIONS, data):
-            return time.perf_counter() - began
+        with self.evento(prefix, PARTITIONS, self.folder / prefix) as (_, pid):
+            return time.perf_counter() - began, use_of([pid]).peak_mb
 
     def _restored(self, peer: str, instances: int) -> Line:
         name = self.fresh(peer)

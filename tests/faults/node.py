@@ -115,6 +115,11 @@ class Node:
         """Tell whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        return self._running().pid
+
     def log(self) -> str:
         """Return all it has ever logged."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""

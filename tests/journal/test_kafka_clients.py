@@ -14,6 +14,7 @@ from evento.journal.kafka.clients import (
     Cluster,
     Times,
     admin_properties,
+    follower_properties,
     lane_producer_properties,
     member_properties,
     reader_properties,
@@ -27,6 +28,7 @@ ALL: list[tuple[Callable[[Properties], object], Properties]] = [
     (Producer, lane_producer_properties(CLUSTER, "evento.7", message_bytes_max=1 << 20)),
     (Consumer, member_properties(CLUSTER, "evento")),
     (Consumer, reader_properties(CLUSTER, "evento")),
+    (Consumer, follower_properties(CLUSTER, "evento")),
 ]
 
 
@@ -47,7 +49,7 @@ def test_what_is_ours_goes_over_what_comes_from_outside() -> None:
 
 
 def test_consumers_read_what_is_committed_and_never_begin_elsewhere_than_told() -> None:
-    for properties in (member_properties(CLUSTER, "evento"), reader_properties(CLUSTER, "evento")):
+    for properties in (make(CLUSTER, "evento") for make in (member_properties, reader_properties, follower_properties)):
         assert properties["isolation.level"] == "read_committed"
         assert properties["auto.offset.reset"] == "error"
         assert properties["enable.auto.commit"] is properties["enable.auto.offset.store"] is False

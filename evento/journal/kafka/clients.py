@@ -1,7 +1,7 @@
 """What each of our Kafka clients is told: complete properties, with the reason for each. It makes no client, and reaches nobody.
 
-Four kinds: the producer of one partition's commits, the member of the group that owns partitions, the reader of what is committed,
-and the administrator. Properties of the client library are in milliseconds and kilobytes, as their names say.
+The producer of one partition's commits, the member of the group that owns partitions, readers of what is committed, and the
+administrator. Properties of the client library are in milliseconds and kilobytes, as their names say.
 """
 
 import logging
@@ -17,6 +17,7 @@ from evento.journal.kafka.security import Properties
 logger = logging.getLogger(__name__)
 
 RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
+AHEAD_RECORDS = 20_000  # of one topic, read ahead
 COPY_MS = 300_000  # a copy's transaction; readers of copies never wait for one that is open
 _SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
 
@@ -128,12 +129,28 @@ def member_properties(cluster: Cluster, group: str) -> Properties:
 
 
 def reader_properties(cluster: Cluster, group: str) -> Properties:
-    """Return what a reader is told, which is assigned its partitions by us, and never joins the group.
+    """Return what a reader is told, which is assigned its partitions by us, and never joins the group. It reads what there is, fast.
 
     `group` is the members' group: its committed offsets can be asked for. The end of a partition is told: it is that of what is
     committed, not of all there is.
     """
-    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING})
+    more = {
+        "fetch.wait.max.ms": 10,  # a broker that has nothing more says so after this long
+        # Enough is ahead: the client looks again after this. The default of a second left who reads fast with nothing to do.
+        "fetch.queue.backoff.ms": 5,
+    }
+    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING, **_AHEAD, **more})
+
+
+def follower_properties(cluster: Cluster, group: str) -> Properties:
+    """Return what a reader is told that waits for what will come. Each partition that is owned has one; most have nothing to do."""
+    more = {
+        # How often it asks where nothing comes; what comes is answered at once. Not longer: a topic that is added, or goes on
+        # after enough was ahead, waits for the request that is under way.
+        "fetch.wait.max.ms": 200,
+        "fetch.queue.backoff.ms": 25,
+    }
+    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING, **_AHEAD, **more})
 
 
 _READING: Mapping[str, object] = {
@@ -144,12 +161,10 @@ _READING: Mapping[str, object] = {
     "auto.offset.reset": "error",
     "allow.auto.create.topics": False,
     "check.crcs": True,
-    # Bounds of what is read ahead, for each partition; the defaults are 100,000 records and 64 MiB.
-    "queued.min.messages": 1_000,
+}
+_AHEAD: Mapping[str, object] = {  # bounds of what the client reads ahead, for each topic; the defaults are 100,000 and 64 MiB
+    "queued.min.messages": AHEAD_RECORDS,
     "queued.max.messages.kbytes": 16_384,
-    # When so much is ahead, the client looks again after this. The default of a second left whoever reads fast with nothing to do.
-    "fetch.queue.backoff.ms": 5,
-    "fetch.wait.max.ms": 50,  # how long the broker keeps a fetch that finds nothing
 }
 
 

@@ -11,18 +11,13 @@ from itertools import groupby
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from evento.errors import JournalCorrupt
+from evento.journal.kafka.clients import AHEAD_RECORDS
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.security import Properties
 from evento.journal.kafka.watchdog import ClientCall
 
 BATCH_RECORDS = 10_000
-AHEAD_RECORDS = 20_000  # of one topic, taken from the client and not yet wanted
-AHEAD_BYTES = 8 * 1024 * 1024  # likewise
-_READING: Mapping[str, object] = {
-    "fetch.wait.max.ms": 10,  # a broker that has nothing more says so after this long
-    # Who reads a history reads on at once, and far ahead.
-    "queued.min.messages": AHEAD_RECORDS,
-}
+AHEAD_BYTES = 8 * 1024 * 1024  # of one topic, taken from the client and not yet wanted; of records there are AHEAD_RECORDS
 METADATA_S = 5.0
 
 
@@ -30,7 +25,7 @@ class Feed:
     """One consumer that is assigned what it reads, and commits nothing. For one thread."""
 
     def __init__(self, properties: Properties, partition: int) -> None:
-        self._consumer = Consumer(Properties({**properties, **_READING}))
+        self._consumer = Consumer(properties)
         self._properties = properties
         self._partition = partition
         self._what = f"partition {partition}, {Call.CONSUME}"

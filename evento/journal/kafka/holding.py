@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from evento.errors import JournalError, JournalRewind
 from evento.journal.base import EntityPlace
-from evento.journal.kafka.clients import Cluster, lane_producer_properties, reader_properties
+from evento.journal.kafka.clients import Cluster, follower_properties, lane_producer_properties, reader_properties
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.fetching import Source, fetch_copy
 from evento.journal.kafka.membership import Lease
@@ -64,8 +64,12 @@ class Node(Struct, frozen=True):
         return Source(self.names.replicas, number, self.survey, lambda: self.make_feed(number))
 
     def make_feed(self, number: int) -> Feed:
-        """Return a new reader of one partition of the topics."""
+        """Return a new reader of what one partition of the topics has."""
         return Feed(reader_properties(self.cluster, self.names.group), number)
+
+    def make_follower(self, number: int) -> Feed:
+        """Return a new reader of what will come in one partition of the topics."""
+        return Feed(follower_properties(self.cluster, self.names.group), number)
 
 
 class Holding:

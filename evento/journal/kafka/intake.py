@@ -80,7 +80,7 @@ class Intake:
     # ---------------------------------------------------------------- on the thread
     def _run(self) -> None:
         try:
-            feed = self._node.make_feed(self._number)
+            feed = self._node.make_follower(self._number)
             try:
                 self._follow(feed)
             finally:
