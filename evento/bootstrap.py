@@ -358,6 +358,9 @@ async def run_node(
         )
         metrics.partitions_owned.read_from(engine.count_partitions)
         metrics.partitions_ownerless.read_from(lambda: engine.ownerless)
+        metrics.partition_intake_stopped.read_each_from(
+            lambda: {str(number): bool(why) for number, why in engine.stopped_intakes().items()}
+        )
         metrics.breaker_open.read_each_from(fleet.open_breakers)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
