@@ -140,6 +140,9 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
         finding = await asyncio.to_thread(check, patient.deployment, sent, bank.fold, unfinished=True)
         assert not finding.broken, finding.broken[:20]
         assert finding.outcomes["rejected"] == len(sent)
+        await asyncio.to_thread(make_anew, patient)
+        await until(lambda: not any(stopped(patient).values()), "the intake goes on")
+        await patient.put(deposits("anew", 1))
 
 
 async def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning_and_nothing_is_done_twice(
@@ -179,10 +182,13 @@ def see_stopped(patient: Ward, partition: int) -> None:
     [told] = json.loads(ask(patient.node, "/healthz")[1])["intakes_stopped"]
     assert told["partition"] == partition
     assert told["message"].startswith(f"{patient.commands}[{partition}] has offsets")
-    seen = metrics(patient.node)
-    stopped = {number: seen["evento_partition_intake_stopped", str(number)] for number in range(PARTITIONS)}
-    assert stopped == {number: float(number == partition) for number in range(PARTITIONS)}
+    assert stopped(patient) == {str(number): float(number == partition) for number in range(PARTITIONS)}
     assert f"partition {partition} takes no records: {patient.commands}" in patient.node.evento("status")
+
+
+def stopped(patient: Ward) -> dict[str, float]:
+    found = {name: value for name, value in metrics(patient.node).items() if name[0] == "evento_partition_intake_stopped"}
+    return {partition: value for (_, partition), value in found.items()}
 
 
 def truncate(patient: Ward, partition: int) -> None:
