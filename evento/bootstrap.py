@@ -28,7 +28,6 @@ from evento.errors import (
     DeploymentRefused,
     FunctionError,
     FunctionUnavailable,
-    JournalBusy,
     JournalError,
     JournalUnfit,
     NotFound,
@@ -68,6 +67,7 @@ from evento.transfer.checking import check_export
 from evento.transfer.exporting import export_journal
 from evento.transfer.importing import import_journal
 from evento.transfer.manifest import Manifest
+from evento.transfer.owning import refuse_while_owned
 from evento.transfer.stepping import Progress, silent
 from evento.transfer.unfinished import importing_into, refuse_marked, refuse_without_catalog
 from evento.watching import stamps
@@ -358,6 +358,9 @@ async def run_node(
         )
         metrics.partitions_owned.read_from(engine.count_partitions)
         metrics.partitions_ownerless.read_from(lambda: engine.ownerless)
+        metrics.partition_intake_stopped.read_each_from(
+            lambda: {str(number): bool(why) for number, why in engine.stopped_intakes().items()}
+        )
         metrics.breaker_open.read_each_from(fleet.open_breakers)
         metrics.inbox_commands.read_from(engine.count_inbox)
         metrics.pending_commands.read_from(lambda: engine.count_pending()[0])
@@ -438,8 +441,7 @@ async def export_data(settings: Settings, folder: Path, *, progress: Progress = 
     if not settings.shared and not (settings.data_dir / JOURNAL_FILE).exists():
         raise NotFound(f"there is no journal in {settings.data_dir}", path=str(settings.data_dir))
     async with _open_journal(settings) as journal:
-        if nodes := sorted(set((await journal.read_owners()).values())):
-            raise JournalBusy(f"{', '.join(nodes)} works on this journal; stop every node before it is exported")
+        await refuse_while_owned(journal)
         return _counts(await export_journal(journal, folder, progress=progress))
 
 
@@ -450,6 +452,7 @@ async def import_data(settings: Settings, folder: Path, *, progress: Progress = 
     """
     export = await check_export(folder, progress=progress)
     async with _open_journal(settings) as journal:
+        await refuse_while_owned(journal)
         await import_journal(journal, export, importing_into(settings.data_dir), progress=progress)
     return _counts(export.manifest)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from evento.engine.base import PartitionStatus, RestoreStatus, Status
+from evento.engine.base import IntakeStatus, PartitionStatus, RestoreStatus, Status
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet
 from evento.engine.refolder import Refolder
@@ -63,6 +63,9 @@ class Operations:
             node=self._address,
             partitions=tuple(PartitionStatus(number, self._node_of(number)) for number in range(self._journal.partitions)),
             restoring=tuple(RestoreStatus(number, done, total) for number, (done, total) in sorted(self._restores().items())),
+            intakes_stopped=tuple(
+                IntakeStatus(number, why) for number, why in sorted(self._engine.stopped_intakes().items()) if why
+            ),
         )
 
     def _unready(self) -> str:

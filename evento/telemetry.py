@@ -166,6 +166,11 @@ class Metrics:
             "Records, at most, still to be read before the partition takes Commands.",
             ("partition",),
         )
+        self.partition_intake_stopped = Gauge(
+            "evento_partition_intake_stopped",
+            "1 while the partition's topics of Commands are not read, because unread records are gone.",
+            ("partition",),
+        )
         self.partition_copy_blocks = Counter(
             "evento_partition_copy_blocks", "Blocks written to the copies of owned partitions' replicas.", ("partition",)
         )

@@ -69,13 +69,30 @@ def test_metrics_are_what_was_counted() -> None:
     assert all(family.documentation for family in families.values())
 
 
+DOCS = Path(__file__).parent.parent / "docs"
+KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+SUFFIX = {Counter: "_total", Gauge: "", Histogram: ""}
+
+
+def all_metrics() -> list[Counter | Gauge | Histogram]:
+    return [metric for metric in vars(Metrics()).values() if type(metric) in KINDS]
+
+
 def test_the_page_has_every_metric_with_its_kind_and_labels() -> None:
-    page = (Path(__file__).parent.parent / "docs/reference/metrics.md").read_text("utf-8")
+    page = (DOCS / "reference/metrics.md").read_text("utf-8")
     shown = {
         name: (kind, tuple(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in re.findall(r"^\| `(evento_\w+)` \| (\w+) \|([^|]*)\|", page, re.M)
     }
-    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
-    made = [metric for metric in vars(Metrics()).values() if type(metric) in kinds]
-    suffix = {Counter: "_total", Gauge: "", Histogram: ""}
-    assert shown == {metric.name + suffix[type(metric)]: (kinds[type(metric)], metric.labels) for metric in made}
+    assert shown == {metric.name + SUFFIX[type(metric)]: (KINDS[type(metric)], metric.labels) for metric in all_metrics()}
+
+
+def test_every_metric_that_a_page_names_exists() -> None:
+    """Also in an expression, where a histogram is its `_count`, `_sum` or `_bucket`, and a label stands behind a name."""
+    parts = {Counter: ("_total",), Gauge: ("",), Histogram: ("", "_count", "_sum", "_bucket")}
+    made = {metric.name + part for metric in all_metrics() for part in parts[type(metric)]}
+    named = {
+        (page.name, name) for page in DOCS.rglob("*.md") for name in re.findall(r"\bevento_[a-z0-9_]+\b", page.read_text("utf-8"))
+    }
+    assert {"watch-a-cluster.md", "size-partitions.md"} <= {page for page, _ in named}
+    assert not [(page, name) for page, name in named if name not in made]

@@ -42,9 +42,9 @@ _HINTS = {
     "payload-refused": "values are read as JSON if they are JSON; to force text, quote twice: note='\"42\"'",
     "build-refused": "what a project must have, and what the engine must: docs/how-to/build-a-function-image.md",
     "transfer-refused": "what an export holds and how it is read: docs/reference/export-format.md",
-    "journal-incomplete": "empty the data folder, or choose another with --data, and run evento import again",
+    "journal-incomplete": "begin again with an empty journal: docs/how-to/move-to-another-journal.md#if-an-import-is-interrupted",
     "journal-corrupt": "put right what is named (a topic, or a file from a backup) and start again: docs/how-to/watch-a-cluster.md",
-    "journal-busy": "another Evento uses this data folder; stop it, or choose another with --data",
+    "journal-busy": "another Evento uses this data folder or this journal; stop it, or choose another with --data or --journal",
 }
 
 

@@ -31,6 +31,8 @@ def _show(found: dict[str, Any]) -> None:
         typer.echo(f"  partitions that no node has: {', '.join(map(str, ownerless))}")
     for each in found["restoring"]:
         typer.echo(f"  partition {each['partition']} is being read: {each['done']} of {each['total']} records")
+    for each in found["intakes_stopped"]:
+        typer.echo(f"  partition {each['partition']} takes no records: {each['message']}")
     rows = [(f"{each['namespace']}/{each['name']}", each["condition"], each["message"] or "-") for each in found["functions"]]
     if rows:
         show_table("", ("function", "is", "why"), rows)

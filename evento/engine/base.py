@@ -38,6 +38,13 @@ class RestoreStatus(Struct, frozen=True):
     total: int
 
 
+class IntakeStatus(Struct, frozen=True):
+    """A partition of this node whose topics of Commands are not read any more, and why."""
+
+    partition: int
+    message: str
+
+
 class Status(Struct, frozen=True):
     """How the platform is doing. `ready`: it takes Commands. `reason` says why not."""
 
@@ -52,6 +59,7 @@ class Status(Struct, frozen=True):
     node: str = ""  # this node's address; what is counted above is here, and with other nodes there is more
     partitions: tuple[PartitionStatus, ...] = ()
     restoring: tuple[RestoreStatus, ...] = ()  # of this node's
+    intakes_stopped: tuple[IntakeStatus, ...] = ()  # the same
 
 
 class Commands(Protocol):

@@ -271,6 +271,11 @@ class Engine:
         """Return how many Commands are in memory only."""
         return sum(worker.unfinished.inbox_commands for worker, _ in self._workers.values())
 
+    def stopped_intakes(self) -> Mapping[int, str]:
+        """Return why the intake of records stopped, "" where it goes on, for each partition here that has one."""
+        found = ((number, worker.intake_stopped) for number, (worker, _) in self._workers.items())
+        return {number: why for number, why in found if why is not None}
+
     async def retry(self, key: EntityKey, command_id: str) -> None:
         """See `evento.engine.base.Commands.retry`."""
         await self._worker(key).retry(key, command_id)

@@ -69,12 +69,13 @@ class Inbound:
         self._now_us = now_us
         self._under_way: dict[str, deque[Source]] = {}
         self.refused: list[tuple[Source, EventoError]] = []  # to be told by the next commit
+        self.stopped = ""  # why none is taken any more, if so
         self._intake: Intake | None = None
 
     async def run(self, intake: Intake) -> None:
         """Take inputs in until cancelled. Raises JournalError.
 
-        If some that were never read are gone, none is taken any more, and that is told. What comes in another way goes on.
+        If some that were never read are gone, none is taken any more, and `stopped` says why. What comes in another way goes on.
         """
         self._intake = intake
         while True:
@@ -83,6 +84,7 @@ class Inbound:
                 inputs = await self._inputs.read(READ_INPUTS)
             except JournalCorrupt as error:
                 logger.error("%s", error.message)
+                self.stopped = error.message
                 continue
             await self._take(inputs, intake)
 

@@ -160,6 +160,11 @@ class Worker:
         """Tell whether Commands are taken, once something is deployed."""
         return self._open and not self._draining
 
+    @property
+    def intake_stopped(self) -> str | None:
+        """Tell why no more records are taken in; "" if they are, None if there can be none."""
+        return None if self._inbound is None else self._inbound.stopped
+
     async def drain(self, timeout_s: float) -> None:
         """Take no more Commands, and finish what can be finished within `timeout_s`."""
         self._draining = True

@@ -10,6 +10,12 @@ from evento.journal.base import Journal, Partition
 OWN_S = 600.0  # in all; a journal may have to read a long store before it lets anybody own a partition
 
 
+async def refuse_while_owned(journal: Journal) -> None:
+    """Raise JournalBusy if a node owns a partition; one that was killed does until its session is over."""
+    if nodes := sorted(set((await journal.read_owners()).values())):
+        raise JournalBusy(f"{', '.join(nodes)} works on this journal: stop all nodes that use it", nodes=nodes)
+
+
 @asynccontextmanager
 async def owning_all(journal: Journal, *, within_s: float = OWN_S) -> AsyncIterator[Sequence[Partition]]:
     """Own all partitions for the time of the context, in the order of their numbers. Raises JournalBusy if one cannot be had."""

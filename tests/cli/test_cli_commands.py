@@ -166,7 +166,7 @@ def test_a_folder_in_use_is_told(platform: Platform, tmp_path: Path) -> None:
     data = platform.log_file.with_suffix("")
     done = evento_process("serve", "--data", str(data), "--port", "0", cwd=tmp_path)
     assert done.returncode == 1
-    assert "hint: another Evento uses this data folder" in done.stderr
+    assert "hint: another Evento uses this data folder or this journal" in done.stderr
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:

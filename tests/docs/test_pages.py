@@ -11,13 +11,18 @@ import typer
 from typer.main import get_command
 
 from evento.cli.main import app
+from evento.journal.kafka.security import ALLOWED
 from evento.registry.models import MANIFESTS
 from evento.registry.yaml_reader import read_yaml
+from evento.settings import Settings
 from tests.docs.walkthrough import ROOT, blocks, commands
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:evento|tests|docs|examples|scripts|bench|requirements)/[\w./-]+)`")
 _TEST = re.compile(r"`(test_\w+)`")
+_COMMAND = re.compile(r"`evento ([^`]+)`")
+_VARIABLE = re.compile(r"\bEVENTO_[A-Z0-9_]+\b")
+_OF_TESTS = "docs/results.md"  # tells how its figures came about, so it names what tests are told
 
 
 @cache
@@ -100,6 +105,40 @@ def test_every_command_line_that_is_shown_exists() -> None:
     assert not wrong
 
 
+def test_every_command_line_that_is_named_in_a_sentence_exists() -> None:
+    named = {
+        (page.name, line) for page in timeless() for line in _COMMAND.findall(without_blocks(page)) if not line.startswith("VERB ")
+    }
+    assert len(named) > 30
+    assert not [f"{page}: evento {line}: {problem}" for page, line in named for problem in _problems(line.split())]
+
+
+def test_every_variable_that_is_named_is_read_by_somebody() -> None:
+    """Settings, properties of Kafka's client, and what a function is told by whoever starts it."""
+    settings = {f"EVENTO_{name.upper()}" for name in Settings.__struct_fields__} | {"EVENTO_CONFIG", "EVENTO_URL"}
+    properties = {f"EVENTO_KAFKA_{name.upper().replace('.', '_')}" for name in ALLOWED}
+    functions = literals("evento/sdk/*.py", "evento/functions/*.py")
+    known = settings | properties | functions
+    named = {
+        (page.relative_to(ROOT).as_posix(), name) for page in timeless() for name in _VARIABLE.findall(page.read_text("utf-8"))
+    }
+    assert {name for _, name in named} > {"EVENTO_DATA", "EVENTO_KAFKA_SASL_PASSWORD", "EVENTO_SOCKET"}
+    assert not [
+        (page, name) for page, name in named if name not in known | (literals("tests/**/*.py") if page == _OF_TESTS else set())
+    ]
+
+
+def timeless() -> list[Path]:
+    """Return the pages that tell how it is now; the changelog and decisions tell how it was then."""
+    return [page for page in pages() if page.name != "CHANGELOG.md" and page.parent.name != "decisions"]
+
+
+def literals(*patterns: str) -> set[str]:
+    """Return the variables that the source names."""
+    sources = "\n".join(path.read_text("utf-8") for pattern in patterns for path in ROOT.glob(pattern))
+    return set(re.findall(r"['\"](EVENTO_[A-Z0-9_]+)['\"]", sources))
+
+
 def _problems(words: list[str]) -> list[str]:
     command = get_command(app)
     context = typer.Context(command)
@@ -110,7 +149,7 @@ def _problems(words: list[str]) -> list[str]:
             return [f"there is no {name}"]
         command = found
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    return [f"there is no {word}" for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+    return [f"there is no {word}" for word in words if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known]
 
 
 @pytest.mark.parametrize("kind", sorted(MANIFESTS))

@@ -38,7 +38,7 @@ class Node:
         self.starts = 0
         self._folder = folder
         self._log = folder / "platform.log"
-        self._env = env or {}
+        self.env = dict(env or {})  # what it is told besides where its data and its port are
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class Node:
         command = [EVENTO, *verb, "--data", str(self.data), "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment(**self._env), cwd=self._folder, preexec_fn=limit
+                command, stdout=log, stderr=log, env=environment(**self.env), cwd=self._folder, preexec_fn=limit
             )
         self.starts += 1
 
@@ -160,7 +160,7 @@ class Node:
             capture_output=True,
             text=True,
             timeout=120,
-            env=environment(EVENTO_URL=self.url, **self._env),
+            env=environment(EVENTO_URL=self.url, **self.env),
             cwd=self._folder,
             check=False,
         )

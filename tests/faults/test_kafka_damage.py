@@ -5,6 +5,7 @@ See reliability.md §7, 13 to 16 and 55.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from tests.faults.checker import History, Json
 from tests.faults.node import Node
 from tests.faults.nodes import PARTITIONS, Nodes, Outside, Roaming, running, until
 from tests.faults.shop import Shop
+from tests.faults.test_kafka_health import ask, metrics
 from tests.faults.test_outage import AWAY, SOUND
 from tests.faults.topics import Deployment, Reading, check, lags, murmur2
 from tests.kafka.broker import quiet
@@ -133,11 +135,14 @@ async def test_records_that_nobody_has_read_and_that_are_gone_stop_the_intake_of
             if home(command["id"]) != partition:
                 patient.history.invoke(command)
         await patient.send(deposits("over-http", 2))  # also where the intake stands still
-        assert patient.node.running
+        await asyncio.to_thread(see_stopped, patient, partition)
         sent = {(account, command_id): each["command"] for ((_, account), command_id), each in patient.history.invoked.items()}
         finding = await asyncio.to_thread(check, patient.deployment, sent, bank.fold, unfinished=True)
         assert not finding.broken, finding.broken[:20]
         assert finding.outcomes["rejected"] == len(sent)
+        await asyncio.to_thread(make_anew, patient)
+        await until(lambda: not any(stopped(patient).values()), "the intake goes on")
+        await patient.put(deposits("anew", 1))
 
 
 async def test_a_topic_of_commands_that_was_made_anew_is_read_from_its_beginning_and_nothing_is_done_twice(
@@ -170,6 +175,20 @@ async def test_a_topic_of_commands_that_is_deleted_under_a_running_node_stops_no
         await patient.send(deposits("over-http", 2))
         await patient.send(deposits("afterwards", 2))
         assert patient.node.running
+
+
+def see_stopped(patient: Ward, partition: int) -> None:
+    """Insist that the node shows which partition's topics of Commands it does not read any more, and says why."""
+    [told] = json.loads(ask(patient.node, "/healthz")[1])["intakes_stopped"]
+    assert told["partition"] == partition
+    assert told["message"].startswith(f"{patient.commands}[{partition}] has offsets")
+    assert stopped(patient) == {str(number): float(number == partition) for number in range(PARTITIONS)}
+    assert f"partition {partition} takes no records: {patient.commands}" in patient.node.evento("status")
+
+
+def stopped(patient: Ward) -> dict[str, float]:
+    found = {name: value for name, value in metrics(patient.node).items() if name[0] == "evento_partition_intake_stopped"}
+    return {partition: value for (_, partition), value in found.items()}
 
 
 def truncate(patient: Ward, partition: int) -> None:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,10 +26,18 @@ ROOT = Path(__file__).parent.parent.parent
 LIBS = ROOT / "build" / "kafka" / "libs"
 READY_S = 90.0  # on a machine with much else to do
 STOP_S = 40.0
+HEAP = "-Xmx256m"
+HEAP_OF_DEFAULTS = "-Xmx512m"  # a broker's cleaner of logs alone has 128 MB by default
+Tell = Callable[[int, Sequence[Ports], Path], Mapping[str, str]]
 _ASK_AGAIN_S = 0.1
 _ANSWER_S = 2.0
 _TAIL_LINES = 40
-_TOOLS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand", "kafka-configs.sh": "kafka.admin.ConfigCommand"}
+_TOOLS = {
+    "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
+    "kafka-broker-api-versions.sh": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
+    "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
+}
 _LOG4J = """
 status = error
 rootLogger.level = info
@@ -101,15 +110,24 @@ class Cluster:
     """`nodes` brokers, ready when the context is entered, gone when it is left. Brokers are numbered from 1.
 
     `warm` lets the JVM compile as it does in production: slower to start, faster later. `owner` is the process that all of it ends
-    with, this one if nothing is said.
+    with, this one if nothing is said. `tell` gives the properties of a broker, by its number, all ports and its folder, instead of
+    those that are made for tests.
     """
 
     def __init__(
-        self, nodes: int = 1, *, folder: Path, warm: bool = False, owner: int | None = None, security: Security | None = None
+        self,
+        nodes: int = 1,
+        *,
+        folder: Path,
+        warm: bool = False,
+        owner: int | None = None,
+        security: Security | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.folder = folder
         self.security = security
-        self._jvm = ["java", "-Xmx256m", "-XX:+UseSerialGC", *([] if warm else ["-XX:TieredStopAtLevel=1"])]
+        self._tell = tell or partial(properties, security=security)
+        self._jvm = ["java", HEAP_OF_DEFAULTS if tell else HEAP, "-XX:+UseSerialGC", *([] if warm else ["-XX:TieredStopAtLevel=1"])]
         ports = take_ports(nodes)
         self.brokers = [self._broker(number, ports, owner or os.getpid()) for number in range(1, nodes + 1)]
         self.bootstrap = ",".join(f"127.0.0.1:{each.clients}" for each in ports)
@@ -199,7 +217,7 @@ class Cluster:
     def _broker(self, number: int, ports: Sequence[Ports], owner: int) -> Broker:
         folder = self.folder / f"broker{number}"
         folder.mkdir(parents=True)
-        said = properties(number, ports, folder, self.security)
+        said = self._tell(number, ports, folder)
         (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in said.items()))
         (folder / "log4j2.properties").write_text(_LOG4J)
         log4j = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"

@@ -1,5 +1,8 @@
 """The way that this is for: from one machine's journal to Kafka, and back, on a real broker."""
 
+import asyncio
+import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 
 from evento.clock import SystemClock
 from evento.errors import JournalIncomplete
-from evento.journal.base import EntityPlace, Journal
+from evento.journal.base import Journal
 from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster
 from evento.journal.kafka.journal import open_kafka
@@ -18,6 +21,8 @@ from evento.transfer.checking import check_export
 from evento.transfer.exporting import export_journal
 from evento.transfer.importing import import_journal
 from evento.transfer.unfinished import refuse_without_catalog
+from tests.faults.node import Node
+from tests.kafka.broker import run_tool
 from tests.kafka.fixtures import Kafka
 from tests.transfer.samples import apart, everything, fill
 
@@ -39,8 +44,6 @@ async def test_a_history_moves_to_kafka_and_back(kafka: Kafka, tmp_path: Path) -
         assert apart(await everything(journal)) == apart(before)
         assert list(await journal.check()) == []
     async with on_kafka(kafka, tmp_path / "other node") as again:
-        places = [EntityPlace("bank", "Account"), EntityPlace("bank", "Safe")]
-        await again.provide(places)
         await export_journal(again, tmp_path / "back")
     async with open_sqlite(tmp_path / "new" / "evento.db") as new:
         await import_journal(new, await check_export(tmp_path / "back"), nullcontext())
@@ -48,7 +51,7 @@ async def test_a_history_moves_to_kafka_and_back(kafka: Kafka, tmp_path: Path) -
         assert list(await new.check()) == []
 
 
-async def test_half_an_import_is_seen_on_kafka_by_every_node(kafka: Kafka, tmp_path: Path) -> None:
+async def test_half_an_import_is_seen_by_every_node_and_begun_again_without_its_topics(kafka: Kafka, tmp_path: Path) -> None:
     async with open_sqlite(tmp_path / "old" / "evento.db") as old:
         await fill(old)
         await export_journal(old, tmp_path / "there")
@@ -60,3 +63,11 @@ async def test_half_an_import_is_seen_on_kafka_by_every_node(kafka: Kafka, tmp_p
         await other.provide([])
         with pytest.raises(JournalIncomplete):
             await refuse_without_catalog(other)
+    with Node(tmp_path / "program") as program:
+        data = tmp_path / "third node"
+        again = ("import", str(tmp_path / "there"), "--journal", kafka.address(partitions=3), "--data", str(data))
+        assert "the journal is not empty" in program.evento(*again, status=1)
+        await asyncio.to_thread(shutil.rmtree, data)
+        pattern = re.escape(kafka.prefix) + ".*"
+        await asyncio.to_thread(run_tool, f"kafka-topics.sh --bootstrap-server {kafka.bootstrap} --delete --topic '{pattern}'")
+        assert "partitions: 1\ncatalogs: 3" in program.evento(*again)
