@@ -129,7 +129,7 @@ def member_properties(cluster: Cluster, group: str) -> Properties:
 
 
 def reader_properties(cluster: Cluster, group: str) -> Properties:
-    """Return what a reader is told, which is assigned its partitions by us, and never joins the group. It reads what there is, fast.
+    """Return what a reader is told, which is assigned its partitions by us, and never joins the group. It reads what there is.
 
     `group` is the members' group: its committed offsets can be asked for. The end of a partition is told: it is that of what is
     committed, not of all there is.
