@@ -39,9 +39,14 @@ class MeteredObserver(Observer):
             return
         self._commit_seconds.observe(commit_s)
         self._commit_commands.observe(len(turns))
-        of_entities: dict[tuple[str, ...], list[Turn]] = {}
+        of_entities: dict[tuple[str, str], list[Turn]] = {}
+        place, finished = ("", ""), list[Turn]()
         for turn in turns:
-            of_entities.setdefault(turn.command.key[:2], []).append(turn)
+            namespace, entity, _ = turn.command.key
+            if entity != place[1] or namespace != place[0]:
+                place = (namespace, entity)
+                finished = of_entities.setdefault(place, [])
+            finished.append(turn)
         for (namespace, entity), finished in of_entities.items():
             kinds, left = [turn.kind for turn in finished], len(finished)
             for kind in _KINDS:

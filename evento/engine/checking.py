@@ -16,7 +16,7 @@ from evento.registry.catalog import Catalog
 
 _INVALID = "invalid-function-result"
 Canonical = Callable[[bytes], bytes]
-Declared = Mapping[str, tuple[int, bool]]  # by event: its schema, and whether it is a rejection
+Declared = Mapping[str, tuple[int, bool, Canonical]]  # by event: its schema, whether it is a rejection, the schema's guard
 
 
 class Checker:
@@ -25,17 +25,15 @@ class Checker:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._declared: dict[tuple[str, str, str], Declared] = {}
-        self._canonical: dict[tuple[str, str], Mapping[str, Canonical]] = {}
 
     def absorb(
         self, entity: EntitySpec, legs: Sequence[tuple[Progress, Leg]], replies: Sequence[InstanceReply], revision: str
     ) -> None:
         """Check the replies to one call, one per leg, and let each run absorb its own. All legs are of one Entity."""
         canonical_state = self._catalog.schema(entity.schema_id).canonical
-        canonical = self._canonical.get((entity.namespace, entity.name)) or self._canonical_events(entity)
         declared = {name: self._declared_by(entity, command) for name, command in entity.commands.items()}
         for (progress, leg), reply in zip(legs, replies, strict=True):
-            results = [] if leg.events else _checked_results(progress, leg, reply, (declared, canonical))
+            results = [] if leg.events else _checked_results(progress, leg, reply, declared)
             if results is None:
                 continue
             try:
@@ -53,24 +51,21 @@ class Checker:
         declared = self._declared.get(place)
         if declared is None:
             names = [(name, False) for name in command.events] + [(name, True) for name in command.rejections]
-            declared = self._declared[place] = {name: (entity.events[name].schema_id, rejection) for name, rejection in names}
+            schema_ids = {name: entity.events[name].schema_id for name, _ in names}
+            declared = self._declared[place] = {
+                name: (schema_ids[name], rejection, self._catalog.schema(schema_ids[name]).canonical) for name, rejection in names
+            }
         return declared
-
-    def _canonical_events(self, entity: EntitySpec) -> Mapping[str, Canonical]:
-        canonical = {name: self._catalog.schema(event.schema_id).canonical for name, event in entity.events.items()}
-        self._canonical[entity.namespace, entity.name] = canonical
-        return canonical
 
 
 def _checked_results(
-    progress: Progress, leg: Leg, reply: InstanceReply, allowed: tuple[Mapping[str, Declared], Mapping[str, Canonical]]
+    progress: Progress, leg: Leg, reply: InstanceReply, declared: Mapping[str, Declared]
 ) -> list[tuple[Event, ...]] | None:
     """Return the events of each Command of a leg; None if one of them is refused, and then its run knows."""
-    declared, canonical = allowed
     results, works, index = [], progress.works, leg.start
     for raw in reply.results:
         name = works[index].command.type
-        events = _checked_events(name, raw, declared[name], canonical)
+        events = _checked_events(name, raw, declared[name])
         if isinstance(events, str):
             progress.spoil(leg, index, Failure(_INVALID, events, leg.function))
             return None
@@ -79,9 +74,7 @@ def _checked_results(
     return results
 
 
-def _checked_events(
-    command: str, raw: Sequence[FunctionEvent], declared: Declared, canonical: Mapping[str, Canonical]
-) -> tuple[Event, ...] | str:
+def _checked_events(command: str, raw: Sequence[FunctionEvent], declared: Declared) -> tuple[Event, ...] | str:
     """Return the events of one Command, or why they are refused."""
     if not 0 < len(raw) <= EVENTS_PER_COMMAND_MAX:
         return f"{command} ended in {len(raw)} events; it must be 1 to {EVENTS_PER_COMMAND_MAX}"
@@ -92,13 +85,14 @@ def _checked_events(
         if known is None:
             names = ", ".join(sorted(declared))
             return f"{command} ended in {name[:80]!r}, which it does not declare; it declares {names}"
+        schema_id, rejection, canonical = known
         try:
-            payload = canonical[name](item.payload)
+            payload = canonical(item.payload)
         except PayloadRefused as refused:
             return f"event {name}: {refused.message}"
         if len(payload) > EVENT_BYTES_MAX:
             return f"event {name} has {len(payload)} bytes; at most {EVENT_BYTES_MAX} are allowed"
-        events.append(Event(name, known[0], payload, known[1]))
+        events.append(Event(name, schema_id, payload, rejection))
     return tuple(events)
 
 

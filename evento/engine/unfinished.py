@@ -83,25 +83,34 @@ class Unfinished:
             self._others[command.key, command.id] = ticket
 
     def leave_inbox(self, ticket: Ticket) -> None:
-        """Note that the journal has it now, or it has ended."""
-        if ticket.in_inbox:
-            ticket.in_inbox = False
-            self.inbox_commands -= 1
-            self._inbox_bytes -= ticket.bytes
-            self._inputs -= ticket.is_input
-            self.room.set()
+        """Note that the journal has it now."""
+        self._leave_inbox((ticket,))
 
-    def remove(self, ticket: Ticket) -> bool:
-        """Forget a Command that has ended; False if it had ended before."""
-        command = ticket.command
-        if self._tickets.get(command.id) is ticket:
-            del self._tickets[command.id]
-        elif self._others.get((command.key, command.id)) is ticket:
-            del self._others[command.key, command.id]
-        else:
-            return False
-        self.leave_inbox(ticket)
-        return True
+    def remove(self, tickets: Sequence[Ticket]) -> None:
+        """Forget Commands that have ended; some may have before."""
+        known, others = self._tickets, self._others
+        for ticket in tickets:
+            command = ticket.command
+            found = known.pop(command.id, None)
+            if found is not ticket:
+                if found is not None:
+                    known[command.id] = found
+                if others.get((command.key, command.id)) is ticket:
+                    del others[command.key, command.id]
+        self._leave_inbox(tickets)
+
+    def _leave_inbox(self, tickets: Sequence[Ticket]) -> None:
+        commands = size = inputs = 0
+        for ticket in tickets:
+            if ticket.in_inbox:
+                ticket.in_inbox = False
+                commands += 1
+                size += ticket.bytes
+                inputs += ticket.is_input
+        self.inbox_commands -= commands
+        self._inbox_bytes -= size
+        self._inputs -= inputs
+        self.room.set()
 
     def clear(self) -> Sequence[Ticket]:
         """Forget all, and return them."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count, takewhile
 from math import ceil
+from typing import cast
 
 from evento.clock import Clock
 from evento.engine.callers import Callers
@@ -348,8 +349,7 @@ class Worker:
         for instance, _ in batch:
             instance.commits -= 1
         self._tell_known(executed.known)
-        self._tell(executed.runs, settled)
-        turns = [turn for run in settled.transition.runs for turn in run.turns]
+        turns = self._tell(executed.runs, settled)
         self._observer.committed(turns, commit_s, self._clock.now_us())
         self._queues.evict()
         self._wake.set()
@@ -397,26 +397,33 @@ class Worker:
             raise JournalRewind(f"{result.key} is at version {result.actual}, not {result.before}: somebody else wrote")
         return loop.time() - started
 
-    def _tell(self, runs: Sequence[Progress], settled: Settled) -> None:
+    def _tell(self, runs: Sequence[Progress], settled: Settled) -> Sequence[Turn]:
+        """Tell what has ended and what is to be tried again, and return the turns."""
+        finished: list[Ticket] = []
+        turns: list[Turn] = []
         for run in runs:
-            for work, turn in zip(run.works, run.turns, strict=False):
-                if isinstance(work, Ticket):
-                    self._finish(work, Outcome(turn.kind, turn))
+            finished += cast("Sequence[Ticket]", run.works[: len(run.turns)])
+            turns += run.turns
+        self.unfinished.remove(finished)
+        for ticket, turn in zip(finished, turns, strict=True):
+            ticket.settled = True
+            if not ticket.is_input or ticket.others is not None:  # to records it is told by its commit
+                ticket.tell(Outcome(turn.kind, turn))
         for run in settled.failed:
-            ticket = run.works[run.done]
-            if isinstance(ticket, Ticket):
-                ticket.storing = False
-                self.unfinished.leave_inbox(ticket)
-                ticket.tell_unfinished()
+            ticket = cast("Ticket", run.works[run.done])
+            ticket.storing = False
+            self.unfinished.leave_inbox(ticket)
+            ticket.tell_unfinished()
+        return turns
 
     def _tell_known(self, known: Sequence[Known]) -> None:
         for ticket, turn in known:
             self._finish(ticket, turn if isinstance(turn, EventoError) else Outcome(turn.kind, turn, duplicate=True))
 
     def _finish(self, ticket: Ticket, answer: Outcome | EventoError) -> None:
-        if self.unfinished.remove(ticket):  # else found finished by its batch and by the storing of it alike
-            ticket.settled = True
-            ticket.tell(answer)
+        self.unfinished.remove((ticket,))
+        ticket.settled = True
+        ticket.tell(answer)
 
     # ------------------------------------------------------------ operators
     async def retry(self, key: EntityKey, command_id: str) -> None:
