@@ -173,9 +173,16 @@ def test_a_node_that_lacks_a_right_says_which_and_how_to_give_it_and_ends(user: 
     assert {each for each in told if each[1] != "Describe"} == {(user, operation, kind)}
 
 
-def test_a_node_whose_right_to_make_topics_was_taken_away_when_all_are_there_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_node_that_may_not_make_topics_goes_on_where_all_are_there_and_refuses_what_needs_more(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    branch = tmp_path / "branch.py"
+    branch.write_text(bank.MODULE.read_text().replace('Namespace("bank")', 'Namespace("branch")'))
     with Node(tmp_path, env=nodes.guarded.settings("unmade")) as node:
         node.start()
+        refusal = node.evento("deploy", str(branch), "--yes", status=1)
+        topic = r"topic acme\.branch\.Checking\.events"
+        assert re.search(f"{topic} cannot be made: CREATE on {topic} is missing: kafka-acls.sh", refusal)
         assert node.stop() == 0
 
 
