@@ -2,30 +2,34 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from evento.clock import SystemClock
-from evento.errors import JournalRefused, SettingsError
-from evento.journal.kafka import clients
-from evento.journal.kafka.access import GROUP_RIGHTS, TOPIC_RIGHTS, MissingRight, Role, check_access
+from evento.errors import JournalRefused, JournalUnreachable, SettingsError
+from evento.journal.base import EntityPlace
+from evento.journal.kafka import clients, copying
+from evento.journal.kafka.access import GROUP_RIGHTS, TOPIC_RIGHTS, Role, check_access
 from evento.journal.kafka.address import parse_address
+from evento.journal.kafka.admin import Admin
 from evento.journal.kafka.clients import Times, lane_producer_properties, reader_properties
 from evento.journal.kafka.failures import Action, Call, failure_of
+from evento.journal.kafka.journal import open_kafka
+from evento.journal.kafka.rights import MissingRight
 from evento.journal.kafka.security import read_security
 from evento.journal.kafka.topics import Topic, deployment_topics, ensure, entity_topics, topics_of_deployment, topics_of_entity
+from evento.testing.journal_samples import appended, keys, run
 from tests.kafka import broker
 from tests.kafka.fixtures import need_kafka
-from tests.kafka.secure import allow, secured, set_scram_password
+from tests.kafka.secure import allow, allow_as_the_page_says, secured, set_scram_password
 
-PAGE = Path(__file__).parents[2] / "docs/how-to/run-on-an-existing-kafka-cluster.md"
-PASSWORDS = {"node": "hush-node", "reader": "hush-reader", "newcomer": "hush-newcomer"}
+PASSWORDS = {"node": "hush-node", "reader": "hush-reader", "newcomer": "hush-newcomer", "uncopied": "hush-uncopied"}
 SCRAM_USER, SCRAM_PASSWORD = "scram", "hush-scram"
 GROUP = "acme.evento"
 ANSWER_S = 20.0
@@ -64,16 +68,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     listener = secured(folder, PASSWORDS)
     with broker.Cluster(folder=folder / "kafka", security=listener.listener) as cluster:
-        for command in commands_of_the_page():
-            broker.run_tool(command.replace("broker1:9092", cluster.bootstrap).replace("User:evento", "User:node"))
+        allow_as_the_page_says(cluster.bootstrap, "node")
         yield Guarded(cluster.bootstrap, cluster.secure_bootstrap, listener.certificate, folder)
-
-
-def commands_of_the_page() -> list[str]:
-    """Return the lines by which an operator gives a node its rights."""
-    found = re.findall(r"^\$ (kafka-acls\.sh (?:[^\n]*\\\n)*[^\n]*)$", PAGE.read_text(encoding="utf-8"), re.M)
-    assert len(found) == 3
-    return [command.replace("\\\n", " ") for command in found]
 
 
 def all_topics(cluster: clients.Cluster) -> list[Topic]:
@@ -108,9 +104,10 @@ async def test_a_user_without_rights_is_told_each_that_is_missing_and_how_to_giv
     missing = await check_access(cluster, Role.NODE, names, SystemClock(), group=GROUP)
     topics = [*names[0].__struct_fields__, *names[1].__struct_fields__]
     assert len(missing) == sum(len(TOPIC_RIGHTS[Role.NODE][kind]) for kind in topics) + len(GROUP_RIGHTS)
-    assert MissingRight("WRITE", "topic", names[0].events, "newcomer") in missing
+    assert MissingRight("WRITE", "topic", names[0].events, "newcomer", guarded.outside) in missing
     assert str(missing[0]).startswith(f"{missing[0].right} on topic ")
     assert "--allow-principal User:newcomer --operation DescribeConfigs --topic acme." in "".join(map(str, missing))
+    assert f"kafka-acls.sh --bootstrap-server {guarded.outside} --add " in str(missing[0])
     with pytest.raises(JournalRefused, match="Describe and DescribeConfigs"):
         await ensure(cluster, all_topics(cluster), SystemClock())
 
@@ -167,3 +164,37 @@ async def test_who_is_not_let_in_is_told_why_without_the_password(
         await ensure(cluster, all_topics(cluster), SystemClock())
     shown = str(error.value) + repr(error.value) + repr(error.value.details) + caplog.text
     assert not [secret for secret in (*PASSWORDS.values(), "wrong-password") if secret in shown]
+
+
+async def test_who_speaks_tls_to_a_listener_without_it_is_told(guarded: Guarded) -> None:
+    address = parse_address(f"kafka://{guarded.inside}")
+    cluster = msgspec.structs.replace(guarded.cluster("node", wait_ms=1000), address=address)
+    with Admin(cluster) as admin, pytest.raises(JournalUnreachable, match="connecting to a PLAINTEXT broker listener"):
+        await asyncio.to_thread(admin.describe_topics, ["any"])
+
+
+async def test_copies_that_the_cluster_refuses_are_not_tried_again(
+    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rights were given for each transactional id, but not for those of copies."""
+    for name, value in {"TURNS_MIN": 1, "LOOK_S": 0.02, "AGAIN_S": 0.02, "REST": 0}.items():
+        monkeypatch.setattr(copying, name, value)
+    topics = [AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS, AclOperation.CREATE]
+    prefix = "uncopied."
+    rights = [(ResourceType.TOPIC, prefix, operation) for operation in topics]
+    await asyncio.to_thread(allow, guarded.inside, "uncopied", rights, prefixed=True)
+    ids = [(ResourceType.TRANSACTIONAL_ID, f"{prefix}evento.{name}", AclOperation.WRITE) for name in ("0", "catalog")]
+    await asyncio.to_thread(allow, guarded.inside, "uncopied", [(ResourceType.GROUP, f"{prefix}evento", AclOperation.READ), *ids])
+    cluster = guarded.cluster("uncopied")
+    cluster = msgspec.structs.replace(cluster, address=msgspec.structs.replace(cluster.address, prefix=prefix, partitions=1))
+    async with asyncio.timeout(ANSWER_S), open_kafka(cluster, tmp_path, SystemClock()) as journal:
+        await journal.provide([EntityPlace("bank", "Account")])
+        async with journal.own(0) as partition:
+            await appended(partition, *(run(key, 0, "a") for key in keys(journal, 3)))
+            while not (told := [text for text in caplog.messages if "not copied" in text]):  # noqa: ASYNC110  it is a thread
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
+            await appended(partition, *(run(key, 1, "b") for key in keys(journal, 3)))
+    assert told == [text for text in caplog.messages if "not copied" in text]
+    assert "not copied any more: WRITE on transactional id uncopied.evento.0.copies is missing: kafka-acls.sh" in told[0]
+    assert told[0].endswith(f" --resource-pattern-type prefixed --transactional-id {prefix}evento.")

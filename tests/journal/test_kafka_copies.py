@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evento.clock import SystemClock
-from evento.errors import JournalCorrupt
+from evento.errors import JournalCorrupt, JournalError
 from evento.journal.kafka import copies, copying
 from evento.journal.kafka.copies import Copy, Manifest, Place, digest_of, read_manifest, read_place
 from evento.journal.kafka.records import Record
@@ -167,6 +167,24 @@ async def test_a_replica_that_is_too_large_is_not_copied(
         await asyncio.sleep(0.5)
     assert len(told(eager, "is not copied any more")) == 1
     assert not told(eager, COPIED)
+
+
+async def test_a_copy_that_fails_is_tried_again_later_each_time(
+    kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "AGAIN_S", 0.1)
+    failed = "its replica is not copied now: no room"
+    async with owned(kafka.address(partitions=1), tmp_path / "a") as (journal, partition):
+        with monkeypatch.context() as full:
+            full.setattr(copying, "copy_file", lambda *_: (_ for _ in ()).throw(JournalError("no room")))
+            await appended(partition, *(run(key, 0, "a") for key in keys(journal, 60)))
+            while len(told(eager, failed)) < 4:  # noqa: ASYNC110  the copier is a thread
+                await asyncio.sleep(0.02)
+        await copied(eager)
+    first, second, third, fourth = (each.created for each in eager.records if failed in each.message)
+    assert second - first >= 0.1
+    assert third - second >= 0.2
+    assert fourth - third >= 0.4
 
 
 async def test_what_was_damaged_is_read_from_the_topics_and_copied_anew(

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 from evento.journal.kafka.access import GROUP_RIGHTS, TOPIC_RIGHTS, Role
 from evento.journal.kafka.address import EXAMPLE, PREFIX_CHARS_MAX, KafkaAddress, parse_address
-from evento.journal.kafka.clients import Times
+from evento.journal.kafka.clients import COPY_MS, Times
 from evento.journal.kafka.security import ALLOWED
 from evento.journal.kafka.topics import topics_of_deployment, topics_of_entity
+from evento.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/run-on-an-existing-kafka-cluster.md").read_text(encoding="utf-8")
 
@@ -47,7 +49,11 @@ def test_every_topic_is_shown_with_its_settings() -> None:
 
 
 def test_the_brokers_limits_are_those_of_the_clients() -> None:
-    assert f"at least {Times().transaction_ms}" in section("Brokers")
+    session = get_type_hints(Settings, include_extras=True)["kafka_session_s"].__metadata__[0]
+    commits = {each: Times.of_session(each).transaction_ms for each in (session.ge, 15, session.le)}
+    assert all(0 <= session_s * 4_000 / 3 - commit_ms < 20 for session_s, commit_ms in commits.items())
+    assert f"4/3 of `kafka_session_s`: {Times().transaction_ms}" in section("Brokers")
+    assert f"at least {max(COPY_MS, *commits.values())} (" in section("Brokers")
     assert f"{Times().session_ms} lies between" in section("Brokers")
 
 

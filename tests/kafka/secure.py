@@ -3,13 +3,16 @@
 The broker's other listeners know nobody, and their nobody may do everything: tests give rights there.
 """
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -20,9 +23,10 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.kafka.broker import quiet
+from tests.kafka.broker import ROOT, quiet, run_tool
 from tests.kafka.properties import Security, free_ports
 
+PAGE = ROOT / "docs/how-to/run-on-an-existing-kafka-cluster.md"
 ANSWER_S = 30.0
 STORE_PASSWORD = "changeit"  # noqa: S105 - of a store that lives as long as its test
 
@@ -54,6 +58,26 @@ def secured(folder: Path, users: Mapping[str, str]) -> Secured:
         f"{here}ssl.keystore.password": STORE_PASSWORD,
     }
     return Secured(Security("SASL_SSL", free_ports(1)[0], properties), certificate)
+
+
+def allow_as_the_page_says(bootstrap: str, user: str) -> None:
+    """Give a user the rights of a node by the very commands that an operator reads, with Kafka's own tool."""
+    found = re.findall(r"^\$ (kafka-acls\.sh (?:[^\n]*\\\n)*[^\n]*)$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(found) == 3
+    commands = [
+        each.replace("\\\n", " ").replace("broker1:9092", bootstrap).replace("User:evento", f"User:{user}") for each in found
+    ]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(run_tool, commands))
+
+
+def rights_of(bootstrap: str, user: str) -> list[AclBinding]:
+    """Return what a user may do."""
+    anything = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY
+    )
+    admin = AdminClient(quiet(bootstrap))
+    return list(admin.describe_acls(anything).result(ANSWER_S))
 
 
 def allow(bootstrap: str, user: str, rights: Iterable[tuple[ResourceType, str, AclOperation]], *, prefixed: bool = False) -> None:

@@ -6,11 +6,10 @@ Of rights on transactional ids a cluster tells nothing beforehand: that one is m
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
-
 from evento.clock import Clock
-from evento.journal.kafka.admin import HIDDEN, Admin, asked
+from evento.journal.kafka.admin import Admin, asked
 from evento.journal.kafka.clients import Cluster
+from evento.journal.kafka.rights import MissingRight
 from evento.journal.kafka.topics import DeploymentTopics, EntityTopics
 
 GROUP_RIGHTS = ("DESCRIBE", "READ")
@@ -37,24 +36,10 @@ TOPIC_RIGHTS: Mapping[Role, Mapping[str, Sequence[str]]] = {
 }
 
 
-class MissingRight(Struct, frozen=True):
-    """A right that a user lacks. `resource` is `topic` or `group`."""
-
-    right: str
-    resource: str
-    name: str
-    user: str
-
-    def __str__(self) -> str:
-        option = f"--operation {self.right.title().replace('_', '')} --{self.resource} {self.name}"
-        command = f"kafka-acls.sh --add --allow-principal User:{self.user} {option}"
-        return f"{self.right} on {self.resource} {self.name} is missing: {command}"
-
-
 async def check_access(
     cluster: Cluster, role: Role, topics: Sequence[EntityTopics | DeploymentTopics], clock: Clock, *, group: str
 ) -> Sequence[MissingRight]:
-    """Return every right on these topics, which exist, and on the group that the role needs and this user lacks.
+    """Return every right on those of these topics that exist, and on the group, that the role needs and this user lacks.
 
     Raises JournalError if the cluster cannot be asked, SettingsError.
     """
@@ -64,17 +49,10 @@ async def check_access(
         for kind, rights in TOPIC_RIGHTS[role].items()
         if kind in each.__struct_fields__
     }
-    return await asked(lambda admin: list(_missing(admin, needed, group, _user(cluster))), cluster, clock)
+    return await asked(lambda admin: list(_missing(admin, needed, group)), cluster, clock)
 
 
-def _missing(admin: Admin, needed: Mapping[str, Sequence[str]], group: str, user: str) -> Iterator[MissingRight]:
-    there = admin.describe_topics(sorted(needed))
-    for name, rights in needed.items():
-        lacking = set(rights) - there.get(name, HIDDEN).rights
-        yield from (MissingRight(right, "topic", name, user) for right in sorted(lacking))
-    lacking = set(GROUP_RIGHTS) - admin.rights_on_group(group)
-    yield from (MissingRight(right, "group", group, user) for right in sorted(lacking))
-
-
-def _user(cluster: Cluster) -> str:
-    return str(cluster.security.get("sasl.username", "…"))
+def _missing(admin: Admin, needed: Mapping[str, Sequence[str]], group: str) -> Iterator[MissingRight]:
+    for name, state in admin.describe_topics(sorted(needed)).items():  # of one that may not be seen, nobody knows whether it exists
+        yield from (admin.missing(right, "topic", name) for right in sorted(set(needed[name]) - state.rights))
+    yield from (admin.missing(right, "group", group) for right in sorted(set(GROUP_RIGHTS) - admin.rights_on_group(group)))

@@ -19,12 +19,14 @@ from evento.clock import Clock
 from evento.errors import JournalUnreachable, SettingsError
 from evento.journal.kafka.clients import Cluster, admin_properties
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
+from evento.journal.kafka.rights import MissingRight, missing_right
 from evento.journal.kafka.security import Properties
 
 Answer = TypeVar("Answer")
 
 ATTEMPTS = 5
 PAUSE_S = 1.0
+_BROKEN_OFF = "_TRANSPORT"  # a connection: the client's words guess why
 ANSWER_S = 30.0  # a request times out before that, by `Times.request_ms`
 
 
@@ -118,6 +120,10 @@ class Admin:
                     return frozenset()
                 raise
 
+    def missing(self, right: str, resource: str, name: str) -> MissingRight:
+        """Return that this user lacks a right."""
+        return missing_right(self._told, right, resource, name)
+
     def explain(self, error: KafkaError) -> Failure:
         """Return what an objection means."""
         return failure_of(Call.ADMIN, error, told=self._told)
@@ -163,7 +169,7 @@ class Admin:
         return failure
 
     def _note(self, error: KafkaError) -> None:
-        if self.explain(error).action is Action.REFUSED:
+        if self.explain(error).action is Action.REFUSED or (self._connecting is None and error.name() == _BROKEN_OFF):
             self._connecting = error
 
 

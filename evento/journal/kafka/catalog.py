@@ -11,11 +11,12 @@ from confluent_kafka import KafkaException, Producer
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.kafka.clients import RECORD_BYTES_MAX, Cluster, lane_producer_properties, reader_properties
-from evento.journal.kafka.failures import Action, Call, error_of, failure_of
+from evento.journal.kafka.failures import Action, Call, failure_of
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.rights import refusal_of
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.watchdog import ClientCall
 
@@ -40,6 +41,7 @@ class Catalogs:
         self._cluster = cluster
         self._names = names
         self._survey = survey
+        self._told = lane_producer_properties(cluster, names.catalog_id, message_bytes_max=RECORD_BYTES_MAX)
         self._known: tuple[int, Mapping[int, bytes]] = (-1, {})  # what was read last, and up to where
 
     def read(self, after: int) -> Sequence[tuple[int, bytes]]:
@@ -60,9 +62,9 @@ class Catalogs:
                 tried = True
                 self._commit(producer, version, content)
             except KafkaException as error:
-                failure = failure_of(Call.COMMIT, error)
+                failure = failure_of(Call.COMMIT, error, told=self._told)
                 if failure.action in (Action.REFUSED, Action.FATAL):
-                    raise error_of(failure) from error
+                    raise refusal_of(failure, self._told) from error
                 _log.info("catalog version %d is tried again: %s", version, failure.message)
             else:
                 return True
@@ -94,8 +96,7 @@ class Catalogs:
         return versions
 
     def _fence(self) -> Producer:
-        properties = lane_producer_properties(self._cluster, self._names.catalog_id, message_bytes_max=RECORD_BYTES_MAX)
-        producer, patience = Producer(dict(properties)), Patience(FENCE_S)
+        producer, patience = Producer(dict(self._told)), Patience(FENCE_S)
         while True:
             try:
                 with ClientCall(_WHAT):

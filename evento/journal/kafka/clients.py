@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
 AHEAD_RECORDS = 20_000  # of one topic, read ahead
-COPY_MS = 300_000  # a copy's transaction; readers of copies never wait for one that is open
+COPY_MS = 300_000  # a copy's transaction, if the brokers allow it; readers of copies never wait for one that is open
 _SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
 
 
@@ -104,10 +104,10 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
     )
 
 
-def copy_producer_properties(cluster: Cluster, transactional_id: str) -> Properties:
+def copy_producer_properties(cluster: Cluster, transactional_id: str, transaction_ms: int) -> Properties:
     """Return what the producer of copies of a replica is told: as that of commits, but a copy is large, and nobody waits for it."""
     lane = lane_producer_properties(cluster, transactional_id, message_bytes_max=RECORD_BYTES_MAX)
-    return Properties({**lane, "transaction.timeout.ms": COPY_MS, "queue.buffering.max.kbytes": 16_384})
+    return Properties({**lane, "transaction.timeout.ms": transaction_ms, "queue.buffering.max.kbytes": 16_384})
 
 
 def member_properties(cluster: Cluster, group: str) -> Properties:

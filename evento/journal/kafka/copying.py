@@ -2,24 +2,25 @@
 
 A copy is due when a partition has so many turns more than its last one that a node without a replica would have much to read. The
 thread rests much longer than it works. Whoever owned the partition before is fenced here too, so that blocks of two writers never
-mix. What fails is tried again later: nobody waits for it.
+mix. What fails is tried again later, and later each time: nobody waits for it. What the cluster refuses is not tried again.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from threading import Event, Thread
 
 from evento.clock import Clock
-from evento.errors import JournalError, JournalRewind
-from evento.journal.kafka.clients import copy_producer_properties
+from evento.errors import JournalError, JournalRefused, JournalRewind
+from evento.journal.kafka.clients import COPY_MS, copy_producer_properties
 from evento.journal.kafka.copies import FILE_BYTES_MAX, Copy, Manifest
 from evento.journal.kafka.fetching import last_manifest
 from evento.journal.kafka.holding import Holding, Node
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.patience import Patience
+from evento.journal.kafka.rights import TIME_REFUSED
 from evento.journal.kafka.transactions import Transactions
 from evento.journal.sqlite.copying import copy_file
 
@@ -27,8 +28,9 @@ TURNS_MIN = 20_000  # fewer are soon read
 GROWTH = 0.2  # of what the last copy has
 LOOK_S = 1.0
 REST = 10  # so many times as long as a copy took, the thread rests, where there is other work
-AGAIN_S = 60.0  # after a failure
-COMMIT_S = 240.0
+AGAIN_S = 60.0  # after a failure; twice as long after each that follows
+AGAIN_S_MAX = 3600.0
+COMMIT_SHARE = 0.8  # of the time that the brokers give a transaction
 STOP_S = 5.0
 _US = 1_000_000
 _WAL_BYTES = 64 * 1024 * 1024  # of a replica in use, as much as there is now and then
@@ -41,6 +43,7 @@ class Copier:
     def __init__(self, node: Node, clock: Clock) -> None:
         self._node = node
         self._clock = clock
+        self._producers = _Producers(node)
         self._jobs: list[_Job] = []  # replaced, never changed: the thread goes through it
         self._ended: list[_Job] = []
         self._stopping = Event()
@@ -51,7 +54,7 @@ class Copier:
         """Look after a partition for the time of the context: that of its ownership. For the event loop."""
         if self._thread.ident is None:
             self._thread.start()
-        job = _Job((self._node, self._clock), holding, lease, self._stopping)
+        job = _Job((self._node, self._clock, self._producers), holding, lease, self._stopping)
         self._jobs = [*self._jobs, job]
         try:
             yield
@@ -86,11 +89,42 @@ class Copier:
             self._ended.pop().close()
 
 
+class _Producers:
+    """Makes the producers of copies; knows how much time the brokers give their transactions."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._transaction_ms = COPY_MS
+
+    def fence(self, number: int, watch: Callable[[], None]) -> Transactions:
+        """Return a producer of one partition's copies; whoever was it before is fenced. Raises JournalError."""
+        try:
+            return self._fence(number, watch)
+        except JournalRefused as error:
+            commits_ms = self._node.cluster.times.transaction_ms
+            if error.details.get("kafka") != TIME_REFUSED or self._transaction_ms == commits_ms:
+                raise
+            _log.warning(
+                "the brokers' transaction.max.timeout.ms is below %d: a copy of a replica gets %d ms, as commits do, and fails if "
+                "it needs more",
+                self._transaction_ms,
+                commits_ms,
+            )
+            self._transaction_ms = commits_ms
+            return self._fence(number, watch)
+
+    def _fence(self, number: int, watch: Callable[[], None]) -> Transactions:
+        properties = copy_producer_properties(self._node.cluster, self._node.names.copying_id(number), self._transaction_ms)
+        transactions = Transactions(properties, number, commit_s=COMMIT_SHARE * self._transaction_ms / 1000)
+        transactions.fence(watch)
+        return transactions
+
+
 class _Job:
     """The copies of one ownership."""
 
-    def __init__(self, place: tuple[Node, Clock], holding: Holding, lease: Lease, stopping: Event) -> None:
-        self._node, self._clock = place
+    def __init__(self, place: tuple[Node, Clock, _Producers], holding: Holding, lease: Lease, stopping: Event) -> None:
+        self._node, self._clock, self._producers = place
         self._number = holding.number
         self._replica = holding.store
         self._lease = lease
@@ -100,6 +134,7 @@ class _Job:
         self._topic = ""  # by its id
         self._is_mended = holding.store.is_mended
         self._again = Patience(0.0)
+        self._again_s = AGAIN_S
 
     @property
     def turns(self) -> int:
@@ -121,16 +156,24 @@ class _Job:
                 self._begin()
             if self._is_due() and self._is_fit():
                 self._copy()
+        except JournalRefused as error:  # until a person has changed something
+            self.close()
+            self._again = Patience(inf)
+            _log.warning("partition %d: its replica is not copied any more: %s", self._number, error)
         except JournalError as error:
             self.close()
             if self._is_wanted():
-                self._again = Patience(AGAIN_S)
+                self._wait()
                 _log.warning("partition %d: its replica is not copied now: %s", self._number, error)
         except Exception:  # noqa: BLE001  a thread that dies in silence would make no copies for ever
             self.close()
-            self._again = Patience(AGAIN_S)
+            self._wait()
             _log.exception("unexpected")
         return begun.over_s
+
+    def _wait(self) -> None:
+        self._again = Patience(self._again_s)
+        self._again_s = min(2 * self._again_s, AGAIN_S_MAX)
 
     def close(self) -> None:
         """Drop the producer."""
@@ -157,10 +200,7 @@ class _Job:
 
     def _begin(self) -> None:
         """Fence whoever wrote copies before; then what is there stays."""
-        identifier = self._node.names.copying_id(self._number)
-        transactions = Transactions(copy_producer_properties(self._node.cluster, identifier), self._number, commit_s=COMMIT_S)
-        transactions.fence(self._watch)
-        self._transactions = transactions
+        self._transactions = self._producers.fence(self._number, self._watch)
         self._topic = self._identity()
         self._last = last_manifest(self._node.copies(self._number), self._watch)
 
@@ -182,7 +222,7 @@ class _Job:
         finally:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
-        self._last, self._is_mended = copy.manifest, False
+        self._last, self._is_mended, self._again_s = copy.manifest, False, AGAIN_S
         self._node.observer.copied(self._number, copy.written)
         _log.info("partition %d: copied its replica with %d turns, %d blocks anew", self._number, turns, copy.written)
 

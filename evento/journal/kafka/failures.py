@@ -66,7 +66,8 @@ _RIGHTS = {
     "TOPIC_AUTHORIZATION_FAILED": "a right on a topic is missing",
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "the right to write with this transactional id is missing",
     "_AUTHENTICATION": "the cluster does not accept who this is",
-    "_SSL": "no TLS connection can be made",
+    "_SSL": "no TLS connection can be made; the broker's certificate must be signed by one in ssl.ca.location, and name the host "
+    "that is connected to",
 }
 _SETTINGS = {
     "ILLEGAL_SASL_STATE": "the listener wants SASL otherwise",

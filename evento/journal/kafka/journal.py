@@ -40,6 +40,7 @@ from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import (
     DeploymentTopics,
     EntityTopics,
+    Topic,
     deployment_topics,
     ensure,
     topics_of_deployment,
@@ -74,9 +75,8 @@ async def open_kafka(
         lock = await asyncio.to_thread(acquire, folder)
         opened.callback(release, lock)
         await asyncio.to_thread(check_filesystem, folder)
-        await ensure(cluster, topics_of_deployment(cluster.address), clock)
         names = Names(cluster.address)
-        await _check_rights(cluster, [deployment_topics(cluster.address)], names.group, clock)
+        await _ensure(cluster, topics_of_deployment(cluster.address), [deployment_topics(cluster.address)], clock)
         tuning = Tuning(synchronous="NORMAL", shares=min(SHARES_MAX, cluster.address.partitions))
         survey = Survey(admin_properties(cluster))
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
@@ -124,10 +124,9 @@ class KafkaJournal:
                 for place in places
                 for topic in topics_of_entity(address, place.namespace, place.entity, partitions=place.partitions)
             ]
-            await ensure(self._node.cluster, wanted, self._clock)
             new = [place for place in places if (place.namespace, place.entity) not in self._node.entities]
-            topics = [self._node.names.entity(place.namespace, place.entity) for place in new]
-            await _check_rights(self._node.cluster, topics, self._node.names.group, self._clock)
+            names = [self._node.names.entity(place.namespace, place.entity) for place in new]
+            await _ensure(self._node.cluster, wanted, names, self._clock)
         except InvalidName as error:
             raise JournalUnfit(error.message, problems=[error.message]) from error
         except JournalRefused as error:
@@ -262,6 +261,19 @@ class KafkaJournal:
         return False
 
 
-async def _check_rights(cluster: Cluster, topics: Sequence[EntityTopics | DeploymentTopics], group: str, clock: Clock) -> None:
-    if topics and (missing := await check_access(cluster, Role.NODE, topics, clock, group=group)):
+async def _ensure(
+    cluster: Cluster, topics: Sequence[Topic], names: Sequence[EntityTopics | DeploymentTopics], clock: Clock
+) -> None:
+    """Make the topics that are missing, and check all, and the rights on those with these names.
+
+    Raises JournalRefused, JournalUnreachable, SettingsError.
+    """
+    await _check_rights(cluster, names, clock)  # first: who lacks some may not see what else there is to say
+    if await ensure(cluster, topics, clock):
+        await _check_rights(cluster, names, clock)  # nobody has rights on what does not exist
+
+
+async def _check_rights(cluster: Cluster, names: Sequence[EntityTopics | DeploymentTopics], clock: Clock) -> None:
+    group = Names(cluster.address).group
+    if names and (missing := await check_access(cluster, Role.NODE, names, clock, group=group)):
         raise JournalRefused("; ".join(map(str, missing)))

@@ -149,6 +149,8 @@ def _made(admin: Admin, topics: Sequence[Topic]) -> Sequence[Topic]:
             raise JournalUnreachable(failure.message)
         if failure.code == "INVALID_REPLICATION_FACTOR":
             sentences.append(_too_few_brokers(name, missing[0].replication, admin.count_brokers()))
+        elif failure.code == "TOPIC_AUTHORIZATION_FAILED":
+            sentences.append(f"topic {name} cannot be made: {admin.missing('CREATE', 'topic', name)}")
         else:
             sentences.append(f"topic {name} cannot be made: {failure.message}")
     if sentences:

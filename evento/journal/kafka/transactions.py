@@ -19,6 +19,7 @@ from evento.journal.kafka.aside import Aside, LeftBehind
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
+from evento.journal.kafka.rights import refusal_of
 from evento.journal.kafka.security import Properties
 from evento.journal.kafka.watchdog import ClientCall
 
@@ -89,7 +90,7 @@ class Transactions:
                 except KafkaException as error:
                     failure = failure_of(Call.INIT, error, told=self._properties)
                     if failure.action is not Action.RETRY or patience.is_over:
-                        raise error_of(failure) from error
+                        raise refusal_of(failure, self._properties) from error
                     patience.pause(AGAIN_S)
         except BaseException:
             producer.purge()
