@@ -44,6 +44,7 @@ _HINTS = {
     "transfer-refused": "what an export holds and how it is read: docs/reference/export-format.md",
     "journal-incomplete": "empty the data folder, or choose another with --data, and run evento import again",
     "journal-corrupt": "put right what is named (a topic, or a file from a backup) and start again: docs/how-to/watch-a-cluster.md",
+    "journal-lost": "restore what is gone, and start again: docs/how-to/watch-a-cluster.md",
     "journal-busy": "another Evento uses this data folder; stop it, or choose another with --data",
 }
 
