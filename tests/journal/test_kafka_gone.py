@@ -177,6 +177,14 @@ async def test_a_replica_knows_what_a_topic_held_that_was_made_anew(name: str, h
             assert not await partition.read_pending()
 
 
+async def test_a_replica_knows_a_deployment_of_which_nothing_else_is_left(kafka: Kafka, tmp_path: Path) -> None:
+    address = await used(kafka, tmp_path)
+    await asyncio.to_thread(delete, kafka, *(f"evento.{kind}" for kind in ("pending", "outcomes", "catalog", "replicas")))
+    with pytest.raises(JournalLost, match=r"evento\.(outcomes|pending) was deleted and made anew"):
+        async with owned(address, tmp_path):
+            pass
+
+
 @pytest.mark.parametrize(("later", "told"), [(False, "has no Events, and outcomes"), (True, "begins with event 2 of 'quiet'")])
 async def test_events_that_are_gone_are_missed_though_their_entity_was_quiet_for_long(
     later: bool, told: str, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

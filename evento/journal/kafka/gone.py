@@ -48,7 +48,7 @@ def gone_topics(gone: Mapping[str, Loss], creation: Callable[[str], str], replic
 def made_anew(name: str, partition: int, held: str, replica: Path, replicas: str) -> str:
     """Return what to tell a person of a topic that is another one, and empty, where a replica knows of what the one before held."""
     return (
-        f"topic {name} was deleted and made anew, without what was on it: partition {partition} had {held}, which the replica "
-        f"{replica} still has. Restore what was on the topic; or, to do without it, delete the topic {replicas}, and start all "
-        f"nodes with empty data folders ({GUIDE})"
+        f"topic {name} was deleted and made anew, and has fewer records than it had: partition {partition} had {held}, which the "
+        f"replica {replica} still has. Restore what was on the topic; once it is restored, or to do without it, delete the topic "
+        f"{replicas}, and start all nodes with empty data folders ({GUIDE})"
     )
