@@ -247,6 +247,12 @@ class JournalCorrupt(JournalError):
     code = "journal-corrupt"
 
 
+class JournalLost(JournalError):
+    """What the journal's store held is gone, and Evento does not go on without it by itself."""
+
+    code = "journal-lost"
+
+
 class JournalIncomplete(JournalError):
     """The journal holds a part of an import that did not finish."""
 

@@ -44,6 +44,7 @@ _HINTS = {
     "transfer-refused": "what an export holds and how it is read: docs/reference/export-format.md",
     "journal-incomplete": "begin again with an empty journal: docs/how-to/move-to-another-journal.md#if-an-import-is-interrupted",
     "journal-corrupt": "put right what is named (a topic, or a file from a backup) and start again: docs/how-to/watch-a-cluster.md",
+    "journal-lost": "restore what is gone, and start again: docs/how-to/watch-a-cluster.md",
     "journal-refused": "what a cluster must have and allow: docs/how-to/run-on-an-existing-kafka-cluster.md",
     "journal-unreachable": "are brokers and security.protocol right? docs/how-to/run-on-an-existing-kafka-cluster.md",
     "journal-busy": "another Evento uses this data folder or this journal; stop it, or choose another with --data or --journal",

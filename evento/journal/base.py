@@ -60,11 +60,15 @@ class InstanceEntry(Struct, frozen=True, gc=False):
 
 
 class EntityPlace(Struct, frozen=True, gc=False):
-    """An Entity that a journal must have a place for. `partitions` are how many it uses, for ever; 0: all there are."""
+    """An Entity that a journal must have a place for. `partitions` are how many it uses, for ever; 0: all there are.
+
+    `deployed`: a catalog version of this journal names it, so a place was made for it before.
+    """
 
     namespace: str
     entity: str
     partitions: int = 0
+    deployed: bool = False
 
 
 class Inputs(Protocol):
@@ -182,7 +186,8 @@ class Journal(CatalogLog, Protocol):
     async def provide(self, entities: Sequence[EntityPlace]) -> None:
         """Make a place for these Entities, and check those that exist; before anything of theirs is appended, and after each start.
 
-        Raises JournalUnfit, with everything that does not fit, if they cannot be kept as they say.
+        Raises JournalUnfit, with everything that does not fit, if they cannot be kept as they say; JournalLost if the place of
+        one that is deployed is gone.
         """
         ...
 

@@ -13,7 +13,7 @@ from evento.journal.base import Journal, Partition
 from evento.model.command import Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Conflict, Run, Transition
-from evento.registry.places import places_of
+from evento.registry.places import places_for
 from evento.transfer.checking import Export
 from evento.transfer.container import FileEntry, read_container
 from evento.transfer.kinds import CATALOG, PENDING, STATE, TURN, Kind
@@ -39,7 +39,7 @@ async def import_journal(
     """
     if await journal.read_catalogs():
         raise TransferRefused(_NOT_EMPTY)
-    await journal.provide(places_of(export.catalog))
+    await journal.provide(places_for(export.catalog))
     async with owning_all(journal) as owned:
         await _refuse_unless_empty(journal, owned)
         async with writing:

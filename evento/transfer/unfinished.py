@@ -36,7 +36,9 @@ async def refuse_without_catalog(journal: Journal) -> None:
     """Raise JournalIncomplete if a journal without a catalog has turns."""
     for partition in range(journal.partitions):
         if await journal.history.read_feed(partition, limit=1):
-            raise JournalIncomplete(f"the journal {_SENTENCE} (it has Commands and Events, and no catalog)")
+            raise JournalIncomplete(
+                f"the journal {_SENTENCE} (it has Commands and Events, and no catalog; if there was one, restore its topic)"
+            )
 
 
 def _mark(data_dir: Path) -> None:

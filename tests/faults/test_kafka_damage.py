@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,42 @@ async def test_a_topic_of_commands_that_is_deleted_under_a_running_node_stops_no
         await patient.send(deposits("over-http", 2))
         await patient.send(deposits("afterwards", 2))
         assert patient.node.running
+
+
+async def test_what_is_lost_with_a_topic_is_told_and_caches_are_made_anew(kafka: Kafka, tmp_path: Path) -> None:
+    async with ward(kafka, tmp_path) as patient:
+        await patient.send(bank.opening(ACCOUNTS) + deposits("before", 1))
+        later = ("ReceiveDeposit", "amount=5.00", "--due", "2999-01-01T00:00:00Z", "--wait", "0")
+        patient.node.evento("send", f"bank/Checking/{ACCOUNTS[0]}", *later)
+        patient.node.stop()
+        state, events = (patient.deployment.of_entity(kind) for kind in ("state", "events"))
+        delete(patient, state, f"{kafka.prefix}evento.replicas")
+        patient.node.start()
+        assert f"topic {state} was gone, and is made anew" in patient.node.log()
+        await patient.send(deposits("after", 1))
+        patient.node.verify()
+        delete(patient, events)
+        sending = asyncio.create_task(patient.send(deposits("never", 1)))
+        await until(lambda: not patient.node.running, "the node ends")
+        sending.cancel()
+        assert f"{events} are gone" in patient.node.log()
+        for topic, held in (
+            (events, "every Event of this Entity"),
+            (patient.deployment.pending, "every Command that was accepted"),
+        ):
+            delete(patient, topic)
+            patient.node.spawn()
+            await until(lambda: not patient.node.running, "the node ends again")
+            assert f"topic {topic} was there and is gone, and with it {held}" in " ".join(patient.node.log().split())
+        assert "hint: restore what is gone" in patient.node.log()
+        there = patient.admin.list_topics(timeout=ANSWER_S).topics
+        assert not there.keys() & {events, patient.deployment.pending}
+
+
+def delete(patient: Ward, *topics: str) -> None:
+    for gone in patient.admin.delete_topics(list(topics)).values():
+        with suppress(KafkaException):  # it is gone already
+            gone.result(ANSWER_S)
 
 
 def see_stopped(patient: Ward, partition: int) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AclOperation, ResourceType
+from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 
 from evento.clock import SystemClock
 from evento.errors import JournalRefused, JournalUnreachable, SettingsError
@@ -67,7 +67,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     need_kafka()
     folder = tmp_path_factory.mktemp("guarded")
     listener = secured(folder, PASSWORDS)
-    with broker.Cluster(folder=folder / "kafka", security=listener.listener) as cluster:
+    brokers = {**listener.listener.properties, "auto.create.topics.enable": "true"}  # as it is by default
+    with broker.Cluster(folder=folder / "kafka", security=replace(listener.listener, properties=brokers)) as cluster:
         allow_as_the_page_says(cluster.bootstrap, "node")
         yield Guarded(cluster.bootstrap, cluster.secure_bootstrap, listener.certificate, folder)
 
@@ -82,6 +83,19 @@ async def test_a_node_with_its_rights_makes_its_topics_and_commits(guarded: Guar
     names = entity_topics(cluster.address, "bank", "Checking"), deployment_topics(cluster.address)
     assert list(await check_access(cluster, Role.NODE, names, SystemClock(), group=GROUP)) == []
     assert await asyncio.to_thread(committed_and_read, cluster, names[0].events, "acme.evento.0") == [b"event"]
+
+
+def test_a_topic_that_is_gone_is_not_made_by_writing_to_it_where_brokers_would_make_it(guarded: Guarded) -> None:
+    """As an owner writes who has not written to that topic before."""
+    properties = lane_producer_properties(guarded.cluster("node"), "acme.evento.1", message_bytes_max=1000)
+    producer = Producer({**properties, "message.timeout.ms": 1000})
+    producer.init_transactions(ANSWER_S)
+    producer.begin_transaction()
+    producer.produce("acme.bank.Gone.events", b"event", partition=0)
+    with pytest.raises(KafkaException):
+        producer.commit_transaction(ANSWER_S)
+    admin = AdminClient(broker.quiet(guarded.inside))
+    assert "acme.bank.Gone.events" not in admin.list_topics(timeout=ANSWER_S).topics
 
 
 def committed_and_read(cluster: clients.Cluster, topic: str, transactional_id: str) -> list[bytes | None]:

@@ -55,6 +55,11 @@ def test_consumers_read_what_is_committed_and_never_begin_elsewhere_than_told() 
         assert properties["enable.auto.commit"] is properties["enable.auto.offset.store"] is False
 
 
+def test_a_topic_that_is_gone_does_not_come_back_by_being_asked_for_or_written_to() -> None:
+    for _, properties in ALL:
+        assert properties["allow.auto.create.topics"] is False
+
+
 def test_who_reads_fast_is_not_left_without_records_for_a_second() -> None:
     assert reader_properties(CLUSTER, "evento")["fetch.queue.backoff.ms"] == 5
 

@@ -27,7 +27,7 @@ from evento.errors import DeploymentRefused, JournalCorrupt, JournalError
 from evento.journal.base import EntityPlace
 from evento.model.resources import Pinned, RetryPolicy
 from evento.registry.deployment import Action, Change, Registry
-from evento.registry.places import entities_after, places_of
+from evento.registry.places import entities_after, places_for, places_of
 
 
 def amount(type_: object) -> dict[str, object]:
@@ -487,6 +487,8 @@ async def test_the_places_of_a_plan_are_all_entities_as_they_will_be() -> None:
     assert entities_after(registry.catalog, first) == [EntityPlace("bank", "Checking")]
     catalog = await registry.commit(first)
     second = plan(registry, *bank(), entity("Savings", partitions=4), event("SavingsOpened", entity="Savings"))
-    assert entities_after(catalog, second) == [EntityPlace("bank", "Checking"), EntityPlace("bank", "Savings", 4)]
-    assert places_of(catalog) == [EntityPlace("bank", "Checking")]
-    assert places_of(await registry.commit(second)) == entities_after(catalog, second)
+    there = EntityPlace("bank", "Checking", deployed=True)
+    assert entities_after(catalog, second) == [there, EntityPlace("bank", "Savings", 4)]
+    assert places_of(catalog) == [there]
+    assert places_of(await registry.commit(second)) == [there, EntityPlace("bank", "Savings", 4, deployed=True)]
+    assert places_for(catalog) == [EntityPlace("bank", "Checking")]  # of a catalog that comes from elsewhere

@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from enum import Enum
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, TopicDescription
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, OffsetSpec, TopicDescription
 from msgspec import Struct
 
 from evento.clock import Clock
@@ -97,17 +97,29 @@ class Admin:
         found = {resource.name: self._settings(answer) for resource, answer in answers.items()}
         return {name: settings for name, settings in found.items() if settings is not None}
 
+    def holds_records(self, topics: Mapping[str, TopicState]) -> bool:
+        """Return whether any record was ever written to these topics, as far as this user may see them. Raises JournalError."""
+        places = [TopicPartition(name, number) for name, topic in topics.items() for number in range(topic.partitions)]
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answers = self._client.list_offsets(dict.fromkeys(places, latest)) if places else {}
+        with self._translated():
+            return any(answer.result(ANSWER_S).offset > 0 for answer in answers.values())
+
+    def unmade(self, topics: Sequence[NewTopic]) -> set[str]:
+        """Return the names of those that the cluster would make, or would not let this user make: it asks who makes them, who knows
+        best what there is. Raises JournalError."""
+        answers = self._client.create_topics(list(topics), validate_only=True)
+        return {name for name, answer in answers.items() if not self._exists(answer)}
+
     def create_topics(self, topics: Sequence[NewTopic]) -> dict[str, KafkaError]:
         """Ask for topics, and return the cluster's objections, by topic. That one exists already is none."""
-        objections = {}
-        for name, answer in (self._client.create_topics(list(topics)) if topics else {}).items():
-            with self._translated():
-                try:
-                    answer.result(ANSWER_S)
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        objections[name] = error.args[0]
-        return objections
+        answers = self._client.create_topics(list(topics)) if topics else {}
+        objections = {name: self._objection(answer) for name, answer in answers.items()}
+        return {
+            name: error
+            for name, error in objections.items()
+            if error is not None and error.code() != KafkaError.TOPIC_ALREADY_EXISTS
+        }
 
     def rights_on_group(self, group: str) -> frozenset[str]:
         """Return what this user may do with a consumer group, whether there is one or not. Raises JournalError."""
@@ -127,6 +139,20 @@ class Admin:
     def explain(self, error: KafkaError) -> Failure:
         """Return what an objection means."""
         return failure_of(Call.ADMIN, error, told=self._told)
+
+    def _exists(self, answer: Future[None]) -> bool:
+        objection = self._objection(answer)
+        if objection is not None and self.explain(objection).action is Action.RETRY:
+            raise error_of(self.explain(objection))
+        return objection is not None and objection.code() == KafkaError.TOPIC_ALREADY_EXISTS
+
+    def _objection(self, answer: Future[None]) -> KafkaError | None:
+        with self._translated():
+            try:
+                answer.result(ANSWER_S)
+            except KafkaException as error:
+                return cast("KafkaError", error.args[0])
+        return None
 
     def _topic(self, answer: Future[TopicDescription]) -> TopicState | None:
         with self._translated():

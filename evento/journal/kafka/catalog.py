@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaException, Producer
 
-from evento.errors import JournalCorrupt, JournalError
+from evento.errors import JournalCorrupt, JournalError, JournalLost
 from evento.journal.kafka.clients import RECORD_BYTES_MAX, Cluster, lane_producer_properties, reader_properties
 from evento.journal.kafka.failures import Action, Call, failure_of
 from evento.journal.kafka.feed import Feed
@@ -92,6 +92,11 @@ class Catalogs:
             feed.close()
         if list(versions) != list(range(1, len(versions) + 1)):
             raise JournalCorrupt(f"{topic} has the catalog versions {list(versions)}: one is missing, or twice there", topic=topic)
+        if len(versions) < len(known):
+            raise JournalLost(
+                f"{topic} had {len(known)} catalog versions, and has {len(versions)} now: it was deleted and made anew. Restore it",
+                topic=topic,
+            )
         self._known = end, versions
         return versions
 

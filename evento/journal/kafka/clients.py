@@ -159,7 +159,6 @@ _READING: Mapping[str, object] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
-    "allow.auto.create.topics": False,
     "check.crcs": True,
 }
 _AHEAD: Mapping[str, object] = {  # bounds of what the client reads ahead, for each topic; the defaults are 100,000 and 64 MiB
@@ -176,6 +175,8 @@ def _base(cluster: Cluster, more: Mapping[str, object]) -> Properties:
             "client.id": cluster.client_id,
             "socket.timeout.ms": cluster.times.request_ms,
             "socket.keepalive.enable": True,
+            # A topic that is gone must not come back, empty, by being written to: of producers that is the default.
+            "allow.auto.create.topics": False,
             "reconnect.backoff.max.ms": 2_000,  # the default of 10 s is longer than a broker's restart
             # Be connected to all brokers, and not only once one is needed: else finding a coordinator often takes half a second.
             "enable.sparse.connections": False,

@@ -1,7 +1,7 @@
 """One partition as this node has it: the replica with its two threads, followed or owned. The event loop's side of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,15 +10,16 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 
-from evento.errors import JournalError, JournalRewind
+from evento.errors import JournalError, JournalLost, JournalRewind
 from evento.journal.base import EntityPlace
 from evento.journal.kafka.clients import Cluster, follower_properties, lane_producer_properties, reader_properties
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.fetching import Source, fetch_copy
+from evento.journal.kafka.gone import made_anew
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.names import Names
 from evento.journal.kafka.owning import Owner
-from evento.journal.kafka.replica import Marks, Replica, mark_damaged, opened_replica
+from evento.journal.kafka.replica import Replica, mark_damaged, opened_replica
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.topics import OUTCOME_BYTES_MAX
@@ -81,8 +82,8 @@ class Holding:
         self._topics = node.topics(number)
         path = node.replica(number)
         self._damaged = partial(mark_damaged, path)
-        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit, self._fetch), self._damaged)
         self._path = path
+        self._writer = Writer(path, opened_replica(path, node.tuning, self._unfit, self._fetch), self._damaged)
         self._feed: Feed | None = None
         self._owner: Owner | None = None
         self._progress: Progress = lambda done, total: None
@@ -200,20 +201,40 @@ class Holding:
             self._feed.close()
             self._feed = None
 
-    def _unfit(self, marks: Marks) -> str:
-        """Return why a replica with these marks is not one of the topics that are there."""
-        survey = self._node.survey
+    def _unfit(self, replica: Replica) -> str:
+        """Return why a replica is not one of the topics that are there. Raises JournalLost if they have lost what it has."""
+        survey, marks = self._node.survey, replica.marks
         if marks and self._node.names.outcomes not in marks:
             return "it belongs to another deployment"
+        if any(not mark.identity.endswith(f"[{self.number}]") for mark in marks.values()):
+            return "it is another partition's"
         found = survey.identities(marks)
-        for topic, mark in marks.items():
-            if topic not in found:
-                return f"topic {topic} does not exist any more"
-            if f"{found[topic]}[{self.number}]" != mark.identity:
-                return f"topic {topic} is another one now, or the replica is another partition's"
+        if gone := [topic for topic in marks if topic not in found]:
+            raise JournalLost(f"the topics {', '.join(gone)} are gone", topics=gone)
         ends = survey.ends(marks, self.number)
+        anew = [topic for topic, mark in marks.items() if mark.identity != f"{found[topic]}[{self.number}]"]
+        if anew:
+            self._refuse_lost(replica, anew, ends)
+            return f"topic {anew[0]} is another one now"
         ahead = [topic for topic, mark in marks.items() if mark.next_offset > ends[topic]]
         return f"it is ahead of {', '.join(ahead)}" if ahead else ""
+
+    def _refuse_lost(self, replica: Replica, anew: Sequence[str], ends: Mapping[str, int]) -> None:
+        """Raise JournalLost if the replica knows of what was on topics that were made anew, and that cannot be there.
+
+        Of what was finished an empty topic has nothing; what else is missing shows when all is read. What is pending shows nowhere.
+        """
+        names = self._node.names
+        for topic in anew:
+            what, entity = "", names.entity_of_events(topic)
+            if topic == names.pending and ends[topic] < replica.next_offset(topic) and (pending := replica.pending()):
+                what = f"{len(pending)} Commands that were accepted and not finished"
+            elif topic == names.outcomes and not ends[topic] and replica.position:
+                what = f"{replica.position} Commands that are finished"
+            elif entity is not None and not ends[topic] and replica.has_events(entity):
+                what = "Events"
+            if what:
+                raise JournalLost(made_anew(topic, self.number, what, self._path, names.replicas), topic=topic)
 
     async def _run(self, function: Callable[[], T]) -> T:
         """Call on the replica's thread. A JournalError is the call's, not the replica's: that stays good."""

@@ -15,7 +15,7 @@ from threading import Event, Lock, Thread
 from confluent_kafka import Message
 from msgspec.structs import replace
 
-from evento.errors import JournalCorrupt, JournalError, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalLost, JournalRewind, JournalUnreachable
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.holding import Node
@@ -85,8 +85,8 @@ class Intake:
                 self._follow(feed)
             finally:
                 feed.close()
-        except JournalCorrupt as error:
-            self._fail(error)
+        except (JournalCorrupt, JournalLost) as error:  # what is gone is only one of those that anybody may write to
+            self._fail(JournalCorrupt(error.message, **error.details))
             self._wait_made_anew()
         except JournalUnreachable as error:
             self._fail(JournalRewind(error.message))

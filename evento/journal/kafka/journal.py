@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from threading import Semaphore
 
+from msgspec.structs import replace
+
 from evento.clock import Clock
 from evento.errors import (
     InvalidName,
@@ -18,6 +20,7 @@ from evento.errors import (
     JournalCorrupt,
     JournalError,
     JournalFenced,
+    JournalLost,
     JournalRefused,
     JournalRewind,
     JournalUnfit,
@@ -68,7 +71,7 @@ async def open_kafka(
     """Open the journal on a cluster, with its replicas below `data`; `cluster.client_id` is the address at which other nodes
     reach this one.
 
-    The deployment's topics are made if they are missing. Raises JournalError, SettingsError.
+    The deployment's topics are made if they are missing and nothing tells that they were there. Raises JournalError, SettingsError.
     """
     folder = data / _FOLDER
     async with AsyncExitStack() as opened:
@@ -115,23 +118,31 @@ class KafkaJournal:
         return self._node.cluster.address.partitions
 
     async def provide(self, entities: Sequence[EntityPlace]) -> None:
-        """Make the topics of these Entities, and check those that exist. Raises JournalUnfit, JournalError."""
+        """Make the topics of these Entities, and check those that exist. Raises JournalUnfit, JournalError.
+
+        Of an Entity that is deployed no Event or Command is made anew.
+        """
         address = self._node.cluster.address
-        places = [EntityPlace(each.namespace, each.entity, each.partitions or address.partitions) for each in entities]
+        places = [replace(each, partitions=each.partitions or address.partitions) for each in entities]
         try:
             wanted = [
                 topic
                 for place in places
-                for topic in topics_of_entity(address, place.namespace, place.entity, partitions=place.partitions)
+                for topic in topics_of_entity(
+                    address, place.namespace, place.entity, partitions=place.partitions, deployed=place.deployed
+                )
             ]
             new = [place for place in places if (place.namespace, place.entity) not in self._node.entities]
             names = [self._node.names.entity(place.namespace, place.entity) for place in new]
-            await _ensure(self._node.cluster, wanted, names, self._clock)
+            made = await _ensure(self._node.cluster, wanted, names, self._clock, used=True)
         except InvalidName as error:
             raise JournalUnfit(error.message, problems=[error.message]) from error
         except JournalRefused as error:
             raise JournalUnfit(error.message, problems=error.message.split("; ")) from error
-        self._node.entities.update(((place.namespace, place.entity), place) for place in places)
+        for place in places:
+            self._node.entities[place.namespace, place.entity] = place
+            if place.deployed and (topic := self._node.names.state(place.namespace, place.entity)) in made:
+                _log.warning("topic %s was gone, and is made anew: the states are folded from the Events again", topic)
 
     def partition_of(self, key: EntityKey) -> int:
         """Return the partition of an instance: of an Entity that was not provided, as if it used all of them."""
@@ -166,7 +177,7 @@ class KafkaJournal:
                 async with holding.current():  # not for as long as verifying takes: it may have to be owned
                     await asyncio.to_thread(copy_file, await holding.settle(), used, self._node.tuning, lambda: None)
                 found += await asyncio.to_thread(verify, number, used, self._node)
-            except JournalCorrupt as error:
+            except (JournalCorrupt, JournalLost) as error:
                 found.append(error.message)
             finally:
                 await asyncio.to_thread(used.unlink, missing_ok=True)
@@ -262,15 +273,14 @@ class KafkaJournal:
 
 
 async def _ensure(
-    cluster: Cluster, topics: Sequence[Topic], names: Sequence[EntityTopics | DeploymentTopics], clock: Clock
-) -> None:
-    """Make the topics that are missing, and check all, and the rights on those with these names.
-
-    Raises JournalRefused, JournalUnreachable, SettingsError.
-    """
+    cluster: Cluster, topics: Sequence[Topic], names: Sequence[EntityTopics | DeploymentTopics], clock: Clock, *, used: bool = False
+) -> Sequence[str]:
+    """Do what `ensure` does, and check the rights on the topics with these names. Raises what `ensure` raises."""
     await _check_rights(cluster, names, clock)  # first: who lacks some may not see what else there is to say
-    if await ensure(cluster, topics, clock):
+    made = await ensure(cluster, topics, clock, used=used)
+    if made:
         await _check_rights(cluster, names, clock)  # nobody has rights on what does not exist
+    return made
 
 
 async def _check_rights(cluster: Cluster, names: Sequence[EntityTopics | DeploymentTopics], clock: Clock) -> None:

@@ -12,9 +12,10 @@ from threading import Semaphore
 
 from confluent_kafka import TopicPartition
 
-from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalRewind, JournalUnreachable
+from evento.errors import JournalCorrupt, JournalError, JournalFenced, JournalLost, JournalRewind, JournalUnreachable
 from evento.journal.kafka.batch import Batch
 from evento.journal.kafka.feed import Feed
+from evento.journal.kafka.gone import GUIDE
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Done
@@ -120,10 +121,21 @@ class Owner:
             begun = Patience(0.0)
             with self._commits:
                 done = self._transactions.commit(batch, lambda: self._offsets(batch.inputs), self._lease.proof)
+            self._check_same(done.reached)
             marks = {topic: Mark(self._topics.identity(topic), offset + 1) for topic, offset in done.reached.items()}
             self._replica.advance(group, marks, batch.inputs)
             self._observer.committed(begun.over_s, done.records)
         return outcomes
+
+    def _check_same(self, reached: Mapping[str, int]) -> None:
+        """Raise JournalLost if a topic was made anew under this owner: the client writes to whatever topic has the name."""
+        for topic, offset in reached.items():
+            if offset < self._replica.next_offset(topic):
+                raise JournalLost(
+                    f"topic {topic} was deleted and made anew: partition {self._topics.partition} had records up to offset "
+                    f"{self._replica.next_offset(topic)}, and the last one is at {offset} now ({GUIDE})",
+                    topic=topic,
+                )
 
     def _offsets(self, inputs: Mapping[str, Done]) -> Sequence[TopicPartition]:
         """Return the offsets that a commit always brings, for with them the group checks that its member is one still."""

@@ -93,6 +93,8 @@ class Proving:
             back *= 4
         if wanted and place < 0:
             raise self._missing(topic, end, wanted[0])
+        if start == 0:
+            self._check_beginning(topic, messages)
         place = max(0, place)
         if place and not self._is_turn_up_to(begin, messages[place - 1]):
             raise _without_outcome(messages[place - 1])
@@ -125,6 +127,21 @@ class Proving:
         head, entity = event_head_of(message), self._topics.names.entity_of_events(str(message.topic()))
         key = EntityKey(*(entity or ("", "")), head.instance_id)
         return 0 < self._replica.position_of(key, head.command_id) <= position
+
+    def _check_beginning(self, topic: str, messages: Sequence[Message]) -> None:
+        """Insist that a topic which was made anew has what was on it: it begins with an instance's first event, if there is any."""
+        if messages and (head := event_head_of(messages[0])).version > 1:
+            raise corrupt(
+                messages[0],
+                f"the topic begins with event {head.version} of {head.instance_id!r}: those before are gone, and it was made anew",
+            )
+        entity = self._topics.names.entity_of_events(topic)
+        if not messages and entity is not None and self._replica.has_events(entity):
+            raise JournalCorrupt(
+                f"{topic}[{self._topics.partition}] has no Events, and outcomes tell of some: the topic was made anew",
+                topic=topic,
+                partition=self._topics.partition,
+            )
 
     def _missing(self, topic: str, end: int, wanted: Wanted) -> JournalCorrupt:
         instance_id, version, command_id = wanted

@@ -1,7 +1,8 @@
 """A partition's replica: the SQLite journal's store with one row per turn, and how far it has come, in one file. A cache.
 
 It may be older than the topics, never newer, and never a mixture: what it holds and how far each topic is read are one commit.
-If it does not belong to the topics that are there, or is damaged, it is thrown away and read again. Knows no Kafka client.
+If it does not belong to the topics that are there, or is damaged, it is thrown away and read again; unless it knows of what was on
+topics that have nothing any more. Knows no Kafka client.
 """
 
 import logging
@@ -41,7 +42,7 @@ class Mark(Struct, frozen=True, gc=False):
 
 Marks = Mapping[str, Mark]
 Fetch = Callable[[Path], bool]  # write a replica to where none is, and return whether there is one to be had
-Unfit = Callable[[Marks], str]  # why a replica with these marks does not belong to the topics; "" if it does
+Unfit = Callable[["Replica"], str]  # why a replica does not belong to the topics; "" if it does
 
 
 class Replica(Store):
@@ -140,6 +141,12 @@ class Replica(Store):
         self.rounds.finish()
         names = _decode_names(one(self._connection, self._queries["list_entities"]))
         return [(namespace, entity) for namespace, entity, _ in (name.split("/") for name in names)]
+
+    def has_events(self, entity: tuple[str, str]) -> bool:
+        """Return whether any instance of an Entity, given by namespace and name, has an event."""
+        self.rounds.finish()
+        begin = f"{entity[0]}/{entity[1]}/"
+        return bool(one(self._connection, self._queries["has_events"], (begin, begin[:-1] + "0")))  # "0" comes behind "/"
 
     @property
     def proven_position(self) -> int:
@@ -285,7 +292,7 @@ def _opened(path: Path, tuning: Tuning, unfit: Unfit) -> "Replica | _Useless":
             raise
         return _Useless(error.message, is_sound=False)
     try:
-        reason = unfit(replica.marks)
+        reason = unfit(replica)
     except BaseException:
         replica.close()
         raise

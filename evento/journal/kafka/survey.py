@@ -11,7 +11,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, Top
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from msgspec import Struct
 
-from evento.errors import JournalCorrupt, JournalUnreachable
+from evento.errors import JournalLost, JournalUnreachable
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.security import Properties
@@ -44,10 +44,10 @@ class Survey:
         self._known: dict[str, str] = {}
 
     def identity(self, topic: str) -> str:
-        """Return the id of a topic as it was when first asked for. Raises JournalCorrupt if it does not exist."""
+        """Return the id of a topic as it was when first asked for. Raises JournalLost if it does not exist."""
         known = self._known.get(topic) or self.identities([topic]).get(topic)
         if known is None:
-            raise JournalCorrupt(f"topic {topic} is gone", topic=topic)
+            raise JournalLost(f"topic {topic} is gone", topic=topic)
         return known
 
     def identities(self, topics: Collection[str]) -> dict[str, str]:
@@ -63,12 +63,12 @@ class Survey:
     def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         """Return how far one partition of each topic reaches, with what is not committed yet.
 
-        Raises JournalCorrupt if one is missing.
+        Raises JournalLost if one is missing.
         """
         return self._offsets(topics, partition, _LATEST)
 
     def decided(self, topic: str, partition: int) -> int:
-        """Return how far one partition of a topic reaches for who reads what is committed. Raises JournalCorrupt, as `ends`."""
+        """Return how far one partition of a topic reaches for who reads what is committed. Raises JournalLost, as `ends`."""
         return self._offsets([topic], partition, _LATEST, IsolationLevel.READ_COMMITTED)[topic]
 
     def beginnings(self, topics: Iterable[str], partition: int) -> dict[str, int]:
@@ -104,7 +104,7 @@ class Survey:
         found = self._asked(lambda: self._list(asked, level))
         missing = [each.topic for each in asked if each not in found]
         if missing:
-            raise JournalCorrupt(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
+            raise JournalLost(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
         return {place.topic: result.offset for place, result in found.items()}
 
     def _list(self, asked: Mapping[TopicPartition, OffsetSpec], level: IsolationLevel) -> dict[Any, Any]:

@@ -1,6 +1,7 @@
 """The topics of a deployment: their names, their settings, and that they are there and as they must be.
 
-What is missing is made; what exists is never altered. Every difference is told at once, with what a person can do about it.
+What is missing is made, unless it was there before and held what nothing else does (`gone.py`); what exists is never altered. Every
+difference is told at once, with what a person can do about it.
 """
 
 import re
@@ -11,11 +12,12 @@ from confluent_kafka.admin import NewTopic
 from msgspec import Struct
 
 from evento.clock import Clock
-from evento.errors import InvalidName, JournalRefused, JournalUnreachable
+from evento.errors import InvalidName, JournalLost, JournalRefused, JournalUnreachable
 from evento.journal.kafka.address import KafkaAddress
 from evento.journal.kafka.admin import HIDDEN, Admin, TopicState, asked
 from evento.journal.kafka.clients import RECORD_BYTES_MAX, Cluster
 from evento.journal.kafka.failures import Action
+from evento.journal.kafka.gone import Loss, Losses, gone_topics
 
 NAME_CHARS_MAX = 249
 OUTCOME_BYTES_MAX = 2 * RECORD_BYTES_MAX  # it holds all Events of its Command
@@ -48,12 +50,18 @@ class DeploymentTopics(Struct, frozen=True):
 
 
 class Topic(Struct, frozen=True):
-    """A topic as it must be. `settings` are those that it is made with."""
+    """A topic as it must be. `settings` are those that it is made with; `loss` is what is gone with it, None of a cache, or of one
+    that cannot have been there."""
 
     name: str
     partitions: int
     replication: int
     settings: Mapping[str, str]
+    loss: Loss | None = None
+
+    def new(self) -> NewTopic:
+        """Return what the client is told to make it."""
+        return NewTopic(self.name, num_partitions=self.partitions, replication_factor=self.replication, config=dict(self.settings))
 
 
 class Difference(Struct, frozen=True):
@@ -79,8 +87,13 @@ def deployment_topics(address: KafkaAddress) -> DeploymentTopics:
     return DeploymentTopics(*(_name(f"{address.prefix}evento.{kind}") for kind in DeploymentTopics.__struct_fields__))
 
 
-def topics_of_entity(address: KafkaAddress, namespace: str, entity: str, *, partitions: int) -> Sequence[Topic]:
-    """Return an Entity's topics as they must be. Raises InvalidName, JournalRefused if it has too many partitions."""
+def topics_of_entity(
+    address: KafkaAddress, namespace: str, entity: str, *, partitions: int, deployed: bool = False
+) -> Sequence[Topic]:
+    """Return an Entity's topics as they must be; with its loss each that was made before the Entity was `deployed`.
+
+    Raises InvalidName, JournalRefused if it has too many partitions.
+    """
     names = entity_topics(address, namespace, entity)
     if not 1 <= partitions <= address.partitions:
         allowed = f"must be 1 to {address.partitions}, the deployment's own count (?partitions= in the journal's address)"
@@ -88,34 +101,44 @@ def topics_of_entity(address: KafkaAddress, namespace: str, entity: str, *, part
             f"{namespace}/{entity}: partitions is {partitions}, and {allowed}", entity=entity, partitions=partitions
         )
     return (
-        _topic(address, names.commands, partitions, _KEPT),
-        _topic(address, names.events, partitions, _KEPT),
-        _topic(address, names.state, partitions, _LATEST),
+        _topic(address, names.commands, partitions, _KEPT, loss=Losses.COMMANDS if deployed else None),
+        _topic(address, names.events, partitions, _KEPT, loss=Losses.EVENTS if deployed else None),
+        _topic(address, names.state, partitions, _LATEST),  # a cache: states are folded again
     )
 
 
 def topics_of_deployment(address: KafkaAddress) -> Sequence[Topic]:
-    """Return the deployment's own topics as they must be."""
+    """Return the deployment's own topics as they must be.
+
+    One that a later version adds can have no loss: a deployment that is used would be taken for one that has lost it.
+    """
     names = deployment_topics(address)
     return (
-        _topic(address, names.pending, address.partitions, _LATEST),
-        _topic(address, names.outcomes, address.partitions, _KEPT, record_bytes_max=OUTCOME_BYTES_MAX),
-        _topic(address, names.catalog, 1, _KEPT),
+        _topic(address, names.pending, address.partitions, _LATEST, loss=Losses.PENDING),
+        _topic(address, names.outcomes, address.partitions, _KEPT, record_bytes_max=OUTCOME_BYTES_MAX, loss=Losses.OUTCOMES),
+        _topic(address, names.catalog, 1, _KEPT, loss=Losses.CATALOG),
         _topic(address, names.replicas, address.partitions, _COPIES),
     )
 
 
-async def ensure(cluster: Cluster, topics: Sequence[Topic], clock: Clock) -> Sequence[str]:
+async def ensure(cluster: Cluster, topics: Sequence[Topic], clock: Clock, *, used: bool = False) -> Sequence[str]:
     """Make those topics that are missing and check all others. Several nodes may do so at once.
 
-    Returns the names of those made, when all are there. Raises JournalRefused with every difference, JournalUnreachable if the
-    cluster does not answer, SettingsError.
+    Nothing is made where one with a loss is missing, and they are `used`: a record on any of them tells so, too, for all are made
+    before the first is written.
+
+    Returns the names of those made, when all are there. Raises JournalLost if topics are gone, JournalRefused with every
+    difference, JournalUnreachable if the cluster does not answer, SettingsError.
     """
-    return await asked(partial(_ensure, address=cluster.address, topics=topics), cluster, clock)
+    return await asked(partial(_ensure, address=cluster.address, topics=topics, used=used), cluster, clock)
 
 
-def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic]) -> Sequence[str]:
-    missing = _made(admin, topics)
+def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic], used: bool) -> Sequence[str]:
+    there = admin.describe_topics([topic.name for topic in topics])
+    missing = [topic for topic in topics if topic.name not in there]
+    if any(topic.loss for topic in missing) and (used or admin.holds_records(there)):
+        _refuse_gone(admin, address, [topic for topic in missing if topic.loss])
+    _make(admin, missing)
     names = [topic.name for topic in topics]
     there, settings = admin.describe_topics(names), admin.describe_settings(names)
     hidden = {name for name, state in there.items() if state == HIDDEN or settings.get(name) is None}
@@ -133,15 +156,22 @@ def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic]) -> 
     return [topic.name for topic in missing]
 
 
-def _made(admin: Admin, topics: Sequence[Topic]) -> Sequence[Topic]:
-    """Make those that are missing, and return them."""
-    there = admin.describe_topics([topic.name for topic in topics])
-    missing = [topic for topic in topics if topic.name not in there]
-    new = [
-        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=topic.replication, config=dict(topic.settings))
-        for topic in missing
-    ]
-    objections = admin.create_topics(new)
+def _refuse_gone(admin: Admin, address: KafkaAddress, missing: Sequence[Topic]) -> None:
+    """Raise JournalLost if who makes topics does not have them either: a broker may not have heard yet of what was just made."""
+    unmade = admin.unmade([topic.new() for topic in missing])
+    if gone := [topic for topic in missing if topic.name in unmade]:
+        raise JournalLost(
+            gone_topics(
+                {topic.name: topic.loss for topic in gone if topic.loss},
+                partial(_creation, address, gone),
+                deployment_topics(address).replicas,
+            ),
+            topics=[topic.name for topic in gone],
+        )
+
+
+def _make(admin: Admin, missing: Sequence[Topic]) -> None:
+    objections = admin.create_topics([topic.new() for topic in missing])
     sentences = []
     for name, error in objections.items():
         failure = admin.explain(error)
@@ -155,7 +185,6 @@ def _made(admin: Admin, topics: Sequence[Topic]) -> Sequence[Topic]:
             sentences.append(f"topic {name} cannot be made: {failure.message}")
     if sentences:
         raise JournalRefused("; ".join(sentences))
-    return missing
 
 
 def _too_few_brokers(name: str, replication: int, brokers: int) -> str:
@@ -191,8 +220,21 @@ def _command(address: KafkaAddress, topic: str, setting: str) -> str:
     return f"kafka-configs.sh {where} --alter --add-config {setting}"
 
 
+def _creation(address: KafkaAddress, topics: Sequence[Topic], name: str) -> str:
+    topic = next(each for each in topics if each.name == name)
+    where = f"--bootstrap-server {address.bootstrap} --create --topic {name}"
+    settings = " ".join(f"--config {setting}={value}" for setting, value in topic.settings.items())
+    return f"kafka-topics.sh {where} --partitions {topic.partitions} --replication-factor {topic.replication} {settings}"
+
+
 def _topic(
-    address: KafkaAddress, name: str, partitions: int, settings: Mapping[str, str], *, record_bytes_max: int = RECORD_BYTES_MAX
+    address: KafkaAddress,
+    name: str,
+    partitions: int,
+    settings: Mapping[str, str],
+    *,
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    loss: Loss | None = None,
 ) -> Topic:
     common = {
         "min.insync.replicas": str(address.min_insync),
@@ -200,7 +242,7 @@ def _topic(
         "compression.type": "producer",
         "unclean.leader.election.enable": "false",  # a broker that missed records never becomes their leader
     }
-    return Topic(name, partitions, address.replication, {**settings, **common})
+    return Topic(name, partitions, address.replication, {**settings, **common}, loss)
 
 
 def _name(name: str) -> str:

@@ -125,6 +125,10 @@ WITH RECURSIVE first(name) AS (SELECT min(name) FROM instance
         FROM first WHERE first.name IS NOT NULL)
 SELECT json_group_array(rtrim(name, replace(name, '/', ''))) FROM first WHERE name IS NOT NULL
 
+-- name: has_events
+-- Whether any instance whose name is between two has an event.
+SELECT EXISTS (SELECT 1 FROM instance WHERE name > ?1 AND name < ?2 AND version > 0)
+
 -- name: list_instances
 -- The same for a page of names between two, with the name in place of the place.
 SELECT json_group_array(json_array(name, number, version, size, state_checksum)),
