@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from evento.journal.base import Journal
 from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka import verify as verify_module
+from evento.journal.kafka.reading import Reading
 from evento.journal.kafka.records import (
     Record,
     event_records,
@@ -257,6 +258,21 @@ async def test_a_state_on_its_topic_that_its_owner_did_not_write_is_found(case: 
         assert list(await journal.check()) == [f"partition 0: the state of {key} at version 2 {expected}"]
         await appended(partition, run(key, 2, "c"))
         assert list(await journal.check()) == []
+
+
+async def test_a_state_that_hides_behind_an_older_one_is_missing_however_far_they_are_apart(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is read by itself, as if there were ten thousand others between them."""
+    take = Reading.next
+    monkeypatch.setattr(Reading, "next", lambda self, topic, end, limit=1: take(self, topic, end, 1))
+    async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
+        key = EntityKey("bank", "Account", "acc")
+        await appended(partition, run(key, 0, "a"))
+        await appended(partition, run(key, 1, "b"))
+        assert list(await journal.check()) == []
+        written(kafka, state_record(f"{kafka.prefix}bank.Account.state", key, state(1)))
+        assert list(await journal.check()) == [f"partition 0: the state of {key} at version 2 is missing in its topic"]
 
 
 async def test_a_state_that_is_folded_again_while_it_is_verified_is_no_difference(
