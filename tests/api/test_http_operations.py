@@ -99,6 +99,6 @@ async def test_metrics_are_in_prometheus_format(server: Server) -> None:
 
 
 async def test_verify_tells_every_difference(server: Server) -> None:
-    assert await ask(server, "POST", "/v1/verify") == {"ok": True, "differences": []}
-    server.scripted.differences = ["bank/Checking/alice: version 3 is missing"]
-    assert await ask(server, "POST", "/v1/verify") == {"ok": False, "differences": server.scripted.differences}
+    assert await ask(server, "POST", "/v1/verify") == {"ok": True, "differences": [], "stale": 0}
+    server.scripted.differences, server.scripted.stale = ["bank/Checking/alice: version 3 is missing"], 7
+    assert await ask(server, "POST", "/v1/verify") == {"ok": False, "differences": server.scripted.differences, "stale": 7}
