@@ -19,6 +19,7 @@ from evento.clock import Clock, SystemClock
 from evento.cluster.gateway import Gateway
 from evento.cluster.link import is_address, open_links
 from evento.cluster.peering import Credentials, Peering
+from evento.engine.base import Verdict
 from evento.engine.canary import try_on_stored
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet, Serving
@@ -426,7 +427,7 @@ async def run(settings: Settings, *, sources: Sequence[str] = (), watch: bool = 
                 watching.cancel()
 
 
-async def verify(settings: Settings) -> Sequence[str]:
+async def verify(settings: Settings) -> Verdict:
     """Verify the journal of a platform that is not running; see `evento.reads.verify`. Raises NotReady if it is empty."""
     async with open_node(settings) as node:
         await node.wait_open()

@@ -138,7 +138,8 @@ class Client:
         return await self._json("GET", "/healthz")
 
     async def verify(self) -> Json:
-        """Have everything folded again and checked; return `ok` and the `differences`. Takes as long as it takes."""
+        """Have everything folded again and checked; return `ok`, the `differences`, and how many states are `stale`: of an earlier
+        apply or schema, so that they were not compared with their events. Takes as long as it takes."""
         return await self._json("POST", "/v1/verify")
 
     # ------------------------------------------------------------ the wire

@@ -1,8 +1,8 @@
 """Running the platform, as its faces see it. Implements `evento.engine.base.Operations`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from evento.engine.base import IntakeStatus, PartitionStatus, RestoreStatus, Status
+from evento.engine.base import IntakeStatus, PartitionStatus, RestoreStatus, Status, Verdict
 from evento.engine.engine import Engine
 from evento.engine.fleet import Fleet
 from evento.engine.refolder import Refolder
@@ -75,7 +75,7 @@ class Operations:
     def _node_of(self, number: int) -> str | None:
         return self._address if self._engine.worker(number) is not None else self._engine.owners.of(number)
 
-    async def verify(self) -> Sequence[str]:
+    async def verify(self) -> Verdict:
         """See `evento.engine.base.Operations.verify`."""
         catalog, callers = self._engine.configuration
         return await Verification(self._journal, catalog, callers).run()

@@ -47,5 +47,5 @@ class Health:
 
     async def verify(self, request: Request) -> Response:
         """Fold everything again and answer every difference. Takes as long as it takes."""
-        differences = list(await self._platform.operations.verify())
-        return json_response({"ok": not differences, "differences": differences})
+        verdict = await self._platform.operations.verify()
+        return json_response({"ok": not verdict.differences, "differences": list(verdict.differences), "stale": verdict.stale})

@@ -62,6 +62,16 @@ class Status(Struct, frozen=True):
     intakes_stopped: tuple[IntakeStatus, ...] = ()  # the same
 
 
+class Verdict(Struct, frozen=True):
+    """What was found by verifying: differences, as sentences, and how many states are `stale`.
+
+    A stale state was folded by an earlier apply or schema: nobody is shown it, and what it should be cannot be told any more.
+    """
+
+    differences: Sequence[str]
+    stale: int = 0
+
+
 class Commands(Protocol):
     """Sending Commands, and the care of those that are not finished."""
 
@@ -130,6 +140,6 @@ class Operations(Protocol):
         """Return how the platform is doing."""
         ...
 
-    async def verify(self) -> Sequence[str]:
-        """Fold all events again, check checksums, versions, states, outcomes; return each difference as a sentence."""
+    async def verify(self) -> Verdict:
+        """Fold all events again, check checksums, versions, states, outcomes; return each difference."""
         ...

@@ -12,7 +12,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from evento.engine.callers import Callers
-from evento.errors import FunctionError, PayloadRefused
+from evento.errors import FunctionError, NotFound, PayloadRefused
 from evento.functions.base import InstanceCall, InstanceReply, Item, Operation
 from evento.journal.base import EventsEntry, History
 from evento.model.command import State
@@ -137,16 +137,24 @@ class _Slice:
             if entry.before != fold.added:
                 self._break(key, f"after version {fold.added} comes version {entry.before + 1}")
                 continue
+            schemas, items = fold.spec.events, []
+            try:
+                for event in events:
+                    payload, current = event.payload, schemas[event.type].schema_id
+                    if event.schema_id != current:
+                        payload = self._catalog.resolver(event.schema_id, current)(payload)
+                    items.append(Item(event.type, payload, 0, ""))
+            except KeyError as error:
+                self._break(key, f"after version {entry.before} comes an Event {error}, which is not deployed")
+                continue
+            except (NotFound, PayloadRefused) as error:
+                self._break(key, f"what comes after version {entry.before} cannot be read: {error.message}")
+                continue
             if not fold.items:
                 self._waiting.append(fold)
             fold.added += len(events)
             self.gathered += len(events)
-            schemas = fold.spec.events
-            for event in events:
-                payload, current = event.payload, schemas[event.type].schema_id
-                if event.schema_id != current:
-                    payload = self._catalog.resolver(event.schema_id, current)(payload)
-                fold.items.append(Item(event.type, payload, 0, ""))
+            fold.items += items
 
     def _begin(self, key: EntityKey) -> _Fold | None:
         spec = self._specs.get((key.namespace, key.entity))

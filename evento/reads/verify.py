@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from evento.engine.base import Verdict
 from evento.engine.callers import Callers
 from evento.engine.refolding import Refolding
-from evento.errors import FunctionError
+from evento.errors import FunctionError, NotFound
 from evento.journal.base import History, InstanceEntry, Journal
 from evento.model.command import OutcomeKind, State, Turn
 from evento.model.keys import EntityKey
@@ -22,9 +23,10 @@ class Verification:
         self._history: History = journal.history
         self._catalog = catalog
         self._callers = callers
+        self._stale = 0
 
-    async def run(self, *, progress: Callable[[int], None] | None = None) -> Sequence[str]:
-        """Check store, versions, outcomes, payloads and states; return each difference as a sentence, none if all is well.
+    async def run(self, *, progress: Callable[[int], None] | None = None) -> Verdict:
+        """Check store, versions, outcomes, payloads and states; return each difference, none if all is well.
 
         `progress` hears how many more events were folded. Raises FunctionUnavailable when a function cannot be reached.
         """
@@ -34,7 +36,7 @@ class Verification:
             problems += await self._states(progress)
         except FunctionError as error:
             problems.append(f"the states could not be folded: {error.message}")
-        return problems
+        return Verdict(problems, self._stale)
 
     async def _turns(self) -> list[str]:
         """Check that each turn's outcome agrees with its events, and that every payload is readable with its schema."""
@@ -49,15 +51,22 @@ class Verification:
         return problems
 
     def _payload_problems(self, turns: Sequence[Turn]) -> list[str]:
-        payloads: dict[int, list[tuple[str, bytes]]] = {}
+        payloads: dict[int, list[tuple[str, bytes]]] = {}  # with their places, by their schemas
         for turn in turns:
             command = turn.command
             payloads.setdefault(command.schema_id, []).append((f"Command {command.id} of {command.key}", command.payload))
             for number, event in enumerate(turn.events, turn.before + 1):
                 payloads.setdefault(event.schema_id, []).append((f"event {number} of {command.key}", event.payload))
+        return self._unreadable(payloads)
+
+    def _unreadable(self, payloads: Mapping[int, Sequence[tuple[str, bytes]]]) -> list[str]:
         problems = []
         for schema_id, found in payloads.items():
-            verdicts = self._catalog.schema(schema_id).check_many([payload for _, payload in found])
+            try:
+                verdicts = self._catalog.schema(schema_id).check_many([payload for _, payload in found])
+            except NotFound as error:
+                problems += [f"{place} cannot be read: {error.message}" for place, _ in found]
+                continue
             problems += [
                 f"{place} is not canonical Avro of its schema: {refused.message}"
                 for (place, _), refused in zip(found, verdicts, strict=True)
@@ -92,7 +101,13 @@ class Verification:
                     continue
                 if stored.version != again.version:
                     problems.append(f"{entry.key} is stored at version {stored.version}, and has {again.version} events")
-                elif _same_fold(stored, again) and stored.payload != again.payload:
+                elif stored.payload is None:  # a cache that has nothing
+                    continue
+                elif not _same_fold(stored, again):
+                    self._stale += 1
+                    place = f"the state of {entry.key} at version {stored.version}, of an earlier apply or schema,"
+                    problems += self._unreadable({stored.schema_id: [(place, stored.payload)]})
+                elif stored.payload != again.payload:
                     problems.append(f"{entry.key}: the state at version {stored.version} is not the fold of its events")
         return problems
 
@@ -105,7 +120,7 @@ class Verification:
 
 def _same_fold(stored: State, again: State) -> bool:
     """Tell whether a stored state is comparable: one that an earlier apply or schema folded is not served, so not wrong either."""
-    return stored.payload is not None and stored.revision == again.revision and stored.schema_id == again.schema_id
+    return stored.revision == again.revision and stored.schema_id == again.schema_id
 
 
 def _outcome_problem(turn: Turn) -> str | None:

@@ -15,7 +15,7 @@ from evento.api.app import create_app
 from evento.api.platform import Deployed, Platform, Waits
 from evento.api.server import listening
 from evento.clock import SystemClock
-from evento.engine.base import Status
+from evento.engine.base import Status, Verdict
 from evento.engine.stream_order import StreamOrder
 from evento.engine.ticket import Waiter
 from evento.errors import DeploymentRefused, EventoError, IdReused, NotFound, Overloaded, VersionConflict
@@ -82,6 +82,7 @@ class Scripted:
         self.waits: list[float] = []
         self.ready = True
         self.differences: list[str] = []
+        self.stale = 0
 
     # ------------------------------------------------------------ Commands
     async def send(self, command: Command, *, wait_s: float) -> Outcome:
@@ -230,8 +231,8 @@ class Scripted:
         reason = "" if self.ready else "states are being folded again"
         return Status(self.ready, reason, "memory", self.registry.catalog.version)
 
-    async def verify(self) -> Sequence[str]:
-        return self.differences
+    async def verify(self) -> Verdict:
+        return Verdict(self.differences, self.stale)
 
     async def deploy(self, documents: Sequence[object], *, dry_run: bool, prune: bool) -> Deployed:
         plan = self.registry.plan(documents_of(documents), prune=prune)

@@ -1,8 +1,13 @@
 """Operating over HTTP: unfinished Commands, deployments, health, metrics, verify."""
 
+import asyncio
+import subprocess
+from functools import partial
 from typing import Any
 
 from scripted import BANK, NOTE, Server, record, resource
+
+from tests.faults.node import EVENTO
 
 
 async def ask(server: Server, method: str, path: str, status: int = 200, json: Any = None) -> Any:
@@ -99,6 +104,14 @@ async def test_metrics_are_in_prometheus_format(server: Server) -> None:
 
 
 async def test_verify_tells_every_difference(server: Server) -> None:
-    assert await ask(server, "POST", "/v1/verify") == {"ok": True, "differences": []}
-    server.scripted.differences = ["bank/Checking/alice: version 3 is missing"]
-    assert await ask(server, "POST", "/v1/verify") == {"ok": False, "differences": server.scripted.differences}
+    assert await ask(server, "POST", "/v1/verify") == {"ok": True, "differences": [], "stale": 0}
+    server.scripted.differences, server.scripted.stale = ["bank/Checking/alice: version 3 is missing"], 7
+    assert await ask(server, "POST", "/v1/verify") == {"ok": False, "differences": server.scripted.differences, "stale": 7}
+
+
+async def test_the_command_line_tells_how_many_states_verify_could_not_compare(server: Server) -> None:
+    command = [EVENTO, "verify", "--url", server.url]
+    server.scripted.stale = 7
+    told = await asyncio.to_thread(partial(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True))
+    assert "7 states are of an earlier apply or schema: they are shown to nobody, and not compared with" in told.stderr
+    assert told.stderr.endswith("everything agrees\n")

@@ -46,7 +46,7 @@ def test_output_for_programs_is_json(platform: Platform) -> None:
     assert json.loads(platform("get", "shop/Till/json", "-o", "json").stdout)["state"] == {"balance": "1.50"}
     assert json.loads(platform("events", "shop/Till/json", "-o", "json").stdout)["next"] is None
     assert "json" in [each["id"] for each in json.loads(platform("get", "shop/Till", "-o", "json").stdout)["instances"]]
-    assert json.loads(platform("verify", "-o", "json").stdout) == {"ok": True, "differences": []}
+    assert json.loads(platform("verify", "-o", "json").stdout) == {"ok": True, "differences": [], "stale": 0}
 
 
 def test_history_and_earlier_states_can_be_looked_at(platform: Platform) -> None:

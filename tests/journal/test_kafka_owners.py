@@ -19,7 +19,7 @@ from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.journal.kafka.records import Done, read_pending
-from evento.journal.kafka.verify import verify
+from evento.journal.kafka.verify import Verified, verify
 from evento.model.keys import EntityKey
 from evento.model.transition import Input, Refusal, Transition
 from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
@@ -348,7 +348,7 @@ async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecid
 async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = ThreadEvent(), ThreadEvent()
 
-    def slow(*arguments: Any) -> list[str]:
+    def slow(*arguments: Any) -> Verified:
         begun.set()
         assert go_on.wait(WAIT_S)
         return verify(*arguments)

@@ -49,7 +49,7 @@ from evento.journal.kafka.topics import (
     topics_of_deployment,
     topics_of_entity,
 )
-from evento.journal.kafka.verify import verify
+from evento.journal.kafka.verify import Refolded, verify
 from evento.journal.kafka.watchdog import watched
 from evento.journal.observer import JournalObserver
 from evento.journal.sqlite.connection import Tuning
@@ -176,7 +176,8 @@ class KafkaJournal:
             try:
                 async with holding.current():  # not for as long as verifying takes: it may have to be owned
                     await asyncio.to_thread(copy_file, await holding.settle(), used, self._node.tuning, lambda: None)
-                found += await asyncio.to_thread(verify, number, used, self._node)
+                verified = await asyncio.to_thread(verify, number, used, self._node)
+                found += [*verified.differences, *await _still_other(holding, verified.refolded)]
             except (JournalCorrupt, JournalLost) as error:
                 found.append(error.message)
             finally:
@@ -270,6 +271,15 @@ class KafkaJournal:
                 return True
             await self._clock.sleep(CONFIRM_S)
         return False
+
+
+async def _still_other(holding: Holding, refolded: Sequence[Refolded]) -> list[str]:
+    """Return the differences that are none of states folded again while they were compared."""
+    if not refolded:
+        return []
+    async with holding.current():
+        states = await holding.reads.read_states([each.key for each in refolded])
+    return [each.difference for each in refolded if each.contradicts(states)]
 
 
 async def _ensure(

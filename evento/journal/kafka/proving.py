@@ -1,8 +1,9 @@
 """Holding the Events' records against the outcomes: each version once, in order, of the same Command, and nothing else between.
 
 Whatever tears a commit tears the last ones of an owner: the next owner reads those before it serves. So of a long history that a
-replica does not have, its last turns are proven; all of it, when the journal is verified. The turns are taken from the replica,
-where they are when this begins. What does not fit raises JournalCorrupt, with its place.
+replica does not have, its last turns are proven; all of it, when the journal is verified: then a record must also be, to the
+byte, what is written for its turn. The turns are taken from the replica, where they are when this begins. What does not fit raises
+JournalCorrupt, with its place.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -10,8 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from confluent_kafka import Message
 
 from evento.errors import JournalCorrupt
-from evento.journal.kafka.found import corrupt, event_head_of, is_event
+from evento.journal.kafka.found import contradiction, corrupt, event_head_of, is_as_written, is_event
 from evento.journal.kafka.reading import Reading, Topics
+from evento.journal.kafka.records import Record, event_records, read_event_head
 from evento.journal.kafka.replica import Mark, Replica
 from evento.model.command import Turn
 from evento.model.keys import EntityKey
@@ -19,14 +21,14 @@ from evento.model.keys import EntityKey
 PROVEN_TURNS = 10_000  # the last ones, that are proven in any case: more than one commit has
 SLACK_RECORDS = 100
 Entity = tuple[str, str]
-Wanted = tuple[str, int, str]  # an event: its instance's id, its version, its Command's id
+Wanted = tuple[str, int, str] | Record  # an event: its instance's id, its version, its Command's id; or all that its record is
 
 
 class Proving:
     """One proof of what a replica has read."""
 
     def __init__(self, replica: Replica, reading: Reading, topics: Topics, *, whole: bool) -> None:
-        """`whole`: leave nothing out, however long it takes."""
+        """`whole`: leave no turn and nothing of a record out, however long it takes."""
         self._replica = replica
         self._reading = reading
         self._topics = topics
@@ -65,7 +67,8 @@ class Proving:
             by_topic: dict[str, list[Wanted]] = {}
             for turn in self._replica.turns(after, last):
                 if turn.events:
-                    by_topic.setdefault(self._topics.names.events(*turn.command.key[:2]), []).extend(_events(turn))
+                    topic = self._topics.names.events(*turn.command.key[:2])
+                    by_topic.setdefault(topic, []).extend(_records(topic, turn) if self._whole else _events(turn))
             yield from by_topic.items()
             after = last
 
@@ -118,7 +121,7 @@ class Proving:
     def _first(self, messages: Sequence[Message], wanted: Sequence[Wanted], begin: int) -> int:
         """Return where the events begin that there should be, -1 if nowhere; without any, behind all that were before."""
         if wanted:
-            return next((place for place, message in enumerate(messages) if is_event(message, wanted[0])), -1)
+            return next((place for place, message in enumerate(messages) if is_event(message, _named(wanted[0]))), -1)
         places = range(len(messages) - 1, -1, -1)
         return next((place + 1 for place in places if self._is_turn_up_to(begin, messages[place])), -1)
 
@@ -144,7 +147,7 @@ class Proving:
             )
 
     def _missing(self, topic: str, end: int, wanted: Wanted) -> JournalCorrupt:
-        instance_id, version, command_id = wanted
+        instance_id, version, command_id = _named(wanted)
         return JournalCorrupt(
             f"{topic}[{self._topics.partition}] ends at offset {end}, without event {version} of {instance_id!r}, of Command "
             f"{command_id}, which its outcome has: a commit was torn",
@@ -154,19 +157,38 @@ class Proving:
         )
 
 
-def _events(turn: Turn) -> list[Wanted]:
+def _events(turn: Turn) -> list[tuple[str, int, str]]:
     return [(turn.command.key.id, version, turn.command.id) for version in range(turn.before + 1, turn.version + 1)]
 
 
+def _records(topic: str, turn: Turn) -> list[Record]:
+    try:
+        return event_records(topic, turn)
+    except (OverflowError, ValueError) as error:  # a time that no calendar has
+        problem = f"the outcome of Command {turn.command.id} of {turn.command.key} has Events that cannot be written: {error}"
+        raise JournalCorrupt(problem) from error
+
+
+def _named(wanted: Wanted) -> tuple[str, int, str]:
+    return read_event_head(wanted.key, wanted.headers)[:3] if isinstance(wanted, Record) else wanted
+
+
 def _hold(message: Message, wanted: Wanted) -> None:
-    if is_event(message, wanted):
+    if is_as_written(message, wanted) if isinstance(wanted, Record) else is_event(message, wanted):
         return
     head = event_head_of(message)
-    if (head.instance_id, head.version, head.command_id) != wanted:
+    instance_id, version, command_id = _named(wanted)
+    if head[:3] != (instance_id, version, command_id):
         raise corrupt(
             message,
-            f"there should be event {wanted[1]} of {wanted[0]!r}, of Command {wanted[2]}, as its outcome says, and there is event "
+            f"there should be event {version} of {instance_id!r}, of Command {command_id}, as its outcome says, and there is event "
             f"{head.version} of {head.instance_id!r}, of Command {head.command_id}: a commit was torn",
+        )
+    if isinstance(wanted, Record):
+        raise corrupt(
+            message,
+            f"event {version} of {instance_id!r}, of Command {command_id}, is not as its outcome says: "
+            f"{contradiction(message, wanted)}",
         )
 
 

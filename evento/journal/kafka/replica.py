@@ -115,15 +115,17 @@ class Replica(Store):
         self.tail.skip(self._ends.position)
         return None
 
-    def put_states(self, states: Sequence[ToldState], marks: Marks) -> int | None:
+    def put_states(self, states: Sequence[ToldState], marks: Marks, *, newest: bool = False) -> int | None:
         """Put in the states that are the latest of their instances, and move the marks, by one commit.
+
+        `newest`: what comes last counts; an instance has no state any more if that is one of an older version.
 
         Returns the place of the first that is newer than all turns of its instance, if there is one: then nothing is written.
         Raises apsw.Error, as `load`.
         """
         loading = self._begun()
         self._connection.execute("BEGIN IMMEDIATE")
-        early = loading.put(states)
+        early = loading.put(states, newest=newest)
         if early is not None:
             self._connection.execute("ROLLBACK")
             return early
@@ -140,7 +142,7 @@ class Replica(Store):
         """Return the namespaces and names of all Entities that have instances."""
         self.rounds.finish()
         names = _decode_names(one(self._connection, self._queries["list_entities"]))
-        return [(namespace, entity) for namespace, entity, _ in (name.split("/") for name in names)]
+        return [(namespace, entity) for namespace, entity, _ in (name.split("/", 2) for name in names)]
 
     def has_events(self, entity: tuple[str, str]) -> bool:
         """Return whether any instance of an Entity, given by namespace and name, has an event."""

@@ -9,13 +9,14 @@ the place.
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import BoundedSemaphore
 
 from confluent_kafka import Message
 
 from evento.errors import JournalCorrupt
 from evento.journal.kafka.feed import Feed
-from evento.journal.kafka.found import corrupt, outlines_of, pending_of, states_of
+from evento.journal.kafka.found import corrupt, hold_outcome, hold_state, outlines_of, pending_of, states_of
 from evento.journal.kafka.proving import Entity, Proving
 from evento.journal.kafka.reading import FILL_S, Reading, Topics
 from evento.journal.kafka.records import Done
@@ -45,8 +46,10 @@ class Restoring:
         progress: Callable[[int, int], None] = lambda done, total: None,
         whole: bool = False,
     ) -> None:
-        """`progress` is told how many records are read, of how many at most. `whole`: hold all Events against outcomes."""
+        """`progress` is told how many records are read, of how many at most. `whole`: hold all that there is of all records against
+        what is written, and let an instance have no state whose newest record is of an older version."""
         self._replica = replica
+        self._whole = whole
         self._topics = topics
         self._names = topics.names
         self._watch = watch
@@ -125,6 +128,9 @@ class Restoring:
         self._proving.prove(self._known(entities))
 
     def _load(self, messages: Sequence[Message]) -> None:
+        if self._whole:
+            for message in messages:
+                hold_outcome(message)
         marks = self._reading.marks([self._names.outcomes])
         outlines = outlines_of(messages)
         turns = [outline for outline in outlines if outline is not None]
@@ -160,13 +166,17 @@ class Restoring:
         begin = f"{entity[0]}/{entity[1]}/".encode()
         topic = self._state_topic(entity)
         latest = list({message.key(): message for message in messages}.values())
-        if self._replica.put_states(states_of(begin, latest), self._reading.marks([topic])) is None:
+        if self._whole:
+            for message in latest:
+                hold_state(message, *entity)
+        put = partial(self._replica.put_states, newest=self._whole)
+        if put(states_of(begin, latest), self._reading.marks([topic])) is None:
             return None
         states = states_of(begin, messages)
-        early = self._replica.put_states(states, self._reading.marks([topic]))
+        early = put(states, self._reading.marks([topic]))
         if early is None:
             return None
-        self._replica.put_states(states[:early], {topic: self._reading.mark(topic, messages[early].offset() or 0)})
+        put(states[:early], {topic: self._reading.mark(topic, messages[early].offset() or 0)})
         return messages[early]
 
     # ---------------------------------------------------------------- pending

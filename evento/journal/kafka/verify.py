@@ -1,33 +1,59 @@
 """The journal held against itself, from the topics alone: they are read once more, from the beginning, into a replica that is
 thrown away.
 
-Every event against its outcome, every version against the one before, states and what is pending against both; then the replica
-that is in use, against what was read. It repairs nothing. What contradicts itself on the topics ends a partition's check: the
-rest follows from it.
+Every record against what is written for it, every event against its outcome, every version against the one before, states and what
+is pending against both; then the replica that is in use, against what was read. It repairs nothing. What contradicts itself on the
+topics ends a partition's check: the rest follows from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from msgspec import Struct
+
 from evento.errors import JournalCorrupt
 from evento.journal.kafka.holding import Node
+from evento.journal.kafka.placing import partition_of
 from evento.journal.kafka.replica import Replica, opened_replica
 from evento.journal.kafka.restore import Restoring
 from evento.journal.sqlite.audit import audit
 from evento.journal.sqlite.connection import Connection, connect_reader, load_queries, one, translated
-from evento.journal.sqlite.layout import decode_state
+from evento.journal.sqlite.layout import decode_state, key_of
 from evento.journal.sqlite.rows import read_page
+from evento.model.command import State
+from evento.model.keys import EntityKey
 
 PAGE_ROWS = 1_000
 ROUNDS = 10  # of reading on, where others append meanwhile
 Row = tuple[Any, ...]
 
 
-def verify(number: int, path: Path, node: Node) -> list[str]:
-    """Return every difference found in one partition, as sentences. `path` is that of a copy of the replica in use. Blocks.
+class Refolded(Struct, frozen=True):
+    """A state on its topic that another function or schema folded than the one in the replica, which is no difference if the
+    replica has it meanwhile."""
+
+    key: EntityKey
+    state: State
+    difference: str
+
+    def contradicts(self, states: Mapping[EntityKey, State]) -> bool:
+        """Return whether the replica still has another one, by what it has now."""
+        now = states.get(self.key)
+        return now is None or (now.version <= self.state.version and now != self.state)
+
+
+class Verified(Struct, frozen=True):
+    """What was found in one partition: differences, as sentences, and what may be some."""
+
+    differences: Sequence[str]
+    refolded: Sequence[Refolded] = ()
+
+
+def verify(number: int, path: Path, node: Node) -> Verified:
+    """Return every difference found in one partition. `path` is that of a copy of the replica in use. Blocks.
 
     Raises JournalError.
     """
@@ -35,17 +61,25 @@ def verify(number: int, path: Path, node: Node) -> list[str]:
         fresh = Path(folder) / f"{number}.db"
         try:
             with opened_replica(fresh, node.tuning, lambda marks: "") as replica:
-                complete = _read(replica, number, node)
+                _read(replica, number, node)
                 unfinished = list(_finished_but_pending(number, replica))
         except JournalCorrupt as error:
-            return [error.message]
+            return Verified([error.message])
         found = [f"partition {number}, as read from its topics: {difference}" for difference in audit(fresh)]
         found += [f"partition {number}, the replica: {difference}" for difference in audit(path)]
-        return [*found, *unfinished, *_differences(number, (path, fresh), complete=complete)]
+        with translated(), closing(connect_reader(path)) as used, closing(connect_reader(fresh)) as read:
+            found += [*unfinished, *_misplaced(number, node, read), *_turns(number, used, read)]
+            states = list(_states(number, used, read))
+    found += [each for each in states if isinstance(each, str)]
+    return Verified(found, [each for each in states if isinstance(each, Refolded)])
 
 
-def _read(replica: Replica, number: int, node: Node) -> bool:
-    """Read all topics; return whether that is complete: not if others appended all the time. Raises JournalCorrupt."""
+def _read(replica: Replica, number: int, node: Node) -> None:
+    """Read all topics. Raises JournalCorrupt.
+
+    Where others append all the time something is always under way. But what was there when this began is read by the end of the
+    second round: the first may stop at a state that is newer than the outcomes that it saw, the second sees its outcome.
+    """
     before: set[str] = set()
     for _ in range(ROUNDS):
         with closing(node.make_feed(number)) as feed:
@@ -57,9 +91,8 @@ def _read(replica: Replica, number: int, node: Node) -> bool:
             if problem.message in before:  # what belongs to a commit under way is whole when it is read the next time
                 raise problem
         if not problems:
-            return True
+            return
         before = {problem.message for problem in problems}
-    return False
 
 
 def _finished_but_pending(number: int, replica: Replica) -> Iterator[str]:
@@ -69,12 +102,13 @@ def _finished_but_pending(number: int, replica: Replica) -> Iterator[str]:
             yield f"partition {number}: Command {command.id} of {command.key} is finished, and pending as number {entry.number}"
 
 
-def _differences(number: int, paths: tuple[Path, Path], *, complete: bool) -> Iterator[str]:
-    """Compare the replica in use with the one that was read, as far as both go."""
-    with translated(), closing(connect_reader(paths[0])) as used, closing(connect_reader(paths[1])) as fresh:
-        yield from _turns(number, used, fresh)
-        if complete:
-            yield from _states(number, used, fresh)
+def _misplaced(number: int, node: Node, fresh: Connection) -> Iterator[str]:
+    for _, name, *_ in fresh.execute(load_queries()["audit_states"]):
+        key = key_of(name)
+        place = node.entities.get(key[:2])
+        home = partition_of(key.id, node.cluster.address.partitions if place is None else place.partitions)
+        if home != number:
+            yield f"partition {number}: {key} is on its topics, and belongs to partition {home}"
 
 
 def _turns(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
@@ -91,7 +125,8 @@ def _turns(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
         after += len(ours)
 
 
-def _states(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
+def _states(number: int, used: Connection, fresh: Connection) -> Iterator[str | Refolded]:
+    """Compare the states of instances that are at the same version in both."""
     sql = load_queries()["audit_states"] + " ORDER BY number"
     read: dict[int, Row] = {}
     theirs = iter(fresh.execute(sql))
@@ -106,5 +141,7 @@ def _states(number: int, used: Connection, fresh: Connection) -> Iterator[str]:
             yield f"partition {number}: the state of {mine[1]} at version {mine[2]} is missing in {where}"
             continue
         ours, other = decode_state(mine[3]), decode_state(row[3])
-        if (ours.schema_id, ours.revision) == (other.schema_id, other.revision):
-            yield f"partition {number}: the state of {mine[1]} at version {mine[2]} is another one in the replica than on its topic"
+        place = f"partition {number}: the state of {mine[1]} at version {mine[2]}"
+        difference = f"{place} is another one in the replica than on its topic"
+        same_fold = (ours.schema_id, ours.revision) == (other.schema_id, other.revision)
+        yield difference if same_fold else Refolded(key_of(mine[1]), other, difference)

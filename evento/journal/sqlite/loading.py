@@ -77,8 +77,8 @@ class Loading:
         index_rows(self._connection, self._queries, ends.position, position)
         return Ends(position=position, chain=chain, instance=instances), hashes
 
-    def put(self, states: Sequence[ToldState]) -> int | None:
-        """Put in the states that are the latest of their instances, in an open commit.
+    def put(self, states: Sequence[ToldState], *, newest: bool = False) -> int | None:
+        """Put in the states that are the latest of their instances, in an open commit. `newest`: none, where one is older.
 
         Returns the place of the first that is newer than all turns of its instance, if there is one: then nothing is written.
         """
@@ -93,6 +93,8 @@ class Loading:
                 rows += (number, name.decode(), version, content, content_checksum(number, content))
             elif version > latest:
                 return at
+            elif newest:
+                rows += (place >> _VERSION_BITS, name.decode(), latest, None, 0)
         self._put(self._connection, rows)
         return None
 
