@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,14 +101,22 @@ class Cluster:
     """`nodes` brokers, ready when the context is entered, gone when it is left. Brokers are numbered from 1.
 
     `warm` lets the JVM compile as it does in production: slower to start, faster later. `owner` is the process that all of it ends
-    with, this one if nothing is said.
+    with, this one if nothing is said. `more` are properties of all brokers, beside those that all tests have.
     """
 
     def __init__(
-        self, nodes: int = 1, *, folder: Path, warm: bool = False, owner: int | None = None, security: Security | None = None
+        self,
+        nodes: int = 1,
+        *,
+        folder: Path,
+        warm: bool = False,
+        owner: int | None = None,
+        security: Security | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.security = security
+        self._more = dict(more or {})
         self._jvm = ["java", "-Xmx256m", "-XX:+UseSerialGC", *([] if warm else ["-XX:TieredStopAtLevel=1"])]
         ports = take_ports(nodes)
         self.brokers = [self._broker(number, ports, owner or os.getpid()) for number in range(1, nodes + 1)]
@@ -123,6 +131,10 @@ class Cluster:
     def proxied(self, listener: int = 0) -> dict[int, int]:
         """Return the ports of one of the listeners behind a proxy: where each broker sends clients to, and where it listens."""
         return dict(broker.ports.proxied[listener] for broker in self.brokers)
+
+    def listening_at(self, port: int) -> int:
+        """Return the number of the broker that has a listener behind a proxy there."""
+        return next(each.number for each in self.brokers if port in dict(each.ports.proxied).values())
 
     def __enter__(self) -> Self:
         self.open()
@@ -199,7 +211,7 @@ class Cluster:
     def _broker(self, number: int, ports: Sequence[Ports], owner: int) -> Broker:
         folder = self.folder / f"broker{number}"
         folder.mkdir(parents=True)
-        said = properties(number, ports, folder, self.security)
+        said = {**properties(number, ports, folder, self.security), **self._more}
         (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in said.items()))
         (folder / "log4j2.properties").write_text(_LOG4J)
         log4j = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"
