@@ -5,20 +5,24 @@ A seed prints its faults, and gives the same ones again.
 
 import asyncio
 import random
+import re
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tests.faults.node import Node
-from tests.faults.nodes import SESSION_S, Nodes
+from tests.faults.nodes import SESSION_S, Nodes, until
 from tests.kafka.broker import Cluster
+from tests.kafka.client import ANSWER_S
 from tests.kafka.proxy import Kind, Proxy
 
 KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "cut", "kill both")
 _OFTEN = ("kill", "pause", "replace")
 _HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
 ZOMBIE = "are lost to the group"  # as a node says that it was one
+_OWNED = re.compile(r"^evento_partitions_owned ([0-9.]+)$", re.MULTILINE)
 _POLL_S = 0.1
 _FIRST_PART, _LAST_PART = 0.02, 0.9  # of the answers, between which faults are due: each must hit work
 
@@ -74,6 +78,11 @@ class Nemesis:
         while self._left and self._left[0].at <= self.answers:
             self._due.put_nowait(self._left.pop(0))
             self._room.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing that was due is still to be done, or under way."""
+        return self._due.empty() and self.begun == self.done.total()
 
     async def wait_room(self) -> None:
         """Wait while a fault is due that has not begun, because of the one before it: so there is work left for each."""
@@ -137,10 +146,19 @@ class Nemesis:
         await held.release()
 
     async def _pause(self, node: Node, length_s: float) -> None:
-        """Let a node stand still, and then find out that it is a zombie, if it is one."""
+        """Let a node stand still in the middle of a commit, until others have its partitions; it finds out that it is a zombie."""
         before = node.log().count(ZOMBIE)
+        lane = f"{self._nodes.deployment.group}.0".encode()  # of all partitions, the number apart; a copy's is longer
+        held = self._proxy.hold(Kind.END_TXN, containing=node.url.encode(), also=len(lane).to_bytes(2) + lane[:-1])
+        self._room.set()  # there must be a commit
+        await held.caught()
+        if not self._due.empty():
+            self._room.clear()
         node.pause()
         await asyncio.sleep(length_s)
+        others = [each for each in self._nodes.nodes if each is not node]
+        await until(lambda: sum(map(_owned, others)) == self._nodes.deployment.partitions, "others have a zombie's partitions")
+        await held.release()
         node.resume()
         for _ in range(int(SESSION_S / _POLL_S)):
             if node.log().count(ZOMBIE) > before:
@@ -158,3 +176,10 @@ class Nemesis:
             node.spawn()
         for node in self._nodes.nodes:
             node.wait_ready()
+
+
+def _owned(node: Node) -> int:
+    """Return of how many partitions a node says that it has them, and takes Commands."""
+    with urllib.request.urlopen(f"{node.url}/metrics", timeout=ANSWER_S) as answer:  # noqa: S310
+        found = _OWNED.search(answer.read().decode())
+    return int(float(found[1])) if found else 0

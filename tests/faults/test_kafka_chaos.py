@@ -1,8 +1,8 @@
 """The bank's transactions by two nodes on Kafka, while nodes, brokers and the network fail again and again (reliability §3, §7).
 
-Nodes are killed, replaced, stopped, and stand still beyond their session, to come back as zombies; brokers are killed; a commit or
-a record is held on its way and delivered later. Commands come over HTTP by either node, straight on the topic, and both ways.
-Afterwards the topics alone are judged, and what was told against them.
+Nodes are killed, replaced, stopped, and stand still in the middle of a commit, beyond their session, to come back as zombies;
+brokers are killed; a commit or a record is held on its way and delivered later. Commands come over HTTP by either node, straight on
+the topic, and both ways. Afterwards the topics alone are judged, and what was told against them.
 
 `make chaos` makes it long: COMMANDS, FAULTS and SEED, with three brokers.
 """
@@ -10,6 +10,7 @@ Afterwards the topics alone are judged, and what was told against them.
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.faults.checker import History, broken
 from tests.faults.clients import Json, Observer, read_final
 from tests.faults.nemesis import KINDS, Nemesis, schedule
 from tests.faults.nodes import Nodes, Outside, Roaming, running, until
-from tests.faults.topics import Finding, Watcher, check, lags, standing
+from tests.faults.topics import Finding, Watcher, aborted, check, lags, standing
 from tests.kafka.broker import Cluster
 from tests.kafka.fixtures import need_kafka
 from tests.kafka.proxy import Proxy
@@ -37,6 +38,7 @@ CLIENTS = 6
 IN_FLIGHT_MAX = 60  # of one client: so that what is interrupted is a part, and the work lasts as long as the faults
 SETTLE_S = 60.0
 REBALANCED = "are this node's"
+FENCED = re.compile(r"is given up: .*\b(_FENCED|PRODUCER_FENCED|INVALID_PRODUCER_EPOCH|INVALID_TXN_STATE)\b")
 OUTSIDE_PAUSE_S = 0.05
 
 
@@ -151,6 +153,7 @@ async def _round(nodes: Nodes, nemesis: Nemesis, work: Work, outside: Outside) -
     outside.delivered.clear()  # a million records are many
     await until(lambda: not any(lags(nodes.deployment).values()), "all Commands' records are done with", SETTLE_S)
     if not LONG:
+        await until(lambda: nemesis.is_idle, "the last fault is over", SETTLE_S)
         async with Client(nodes.urls[0]) as client:
             final = await read_final(client, bank.CHECKING)
         assert not broken(history, final, bank.fold)
@@ -173,6 +176,8 @@ def _judge(nodes: Nodes, nemesis: Nemesis, finding: Finding) -> None:
     log = nodes.logs()
     assert log.count(REBALANCED) > 2 * len(nodes.nodes), "nothing was rebalanced"
     assert nemesis.zombies or not nemesis.done["pause"], "no zombie found out that it was one"
-    print(
-        f"{dict(nemesis.done)}, {nemesis.zombies} zombies; outcomes: {dict(finding.outcomes)}; {log.count(REBALANCED)} assignments"
-    )
+    taken_back, fenced = aborted(nodes.deployment), len(FENCED.findall(log))
+    assert taken_back or not nemesis.done["pause"], "no commit was aborted"
+    assert fenced or not nemesis.done["pause"], "no producer was fenced"
+    print(f"{dict(nemesis.done)}, {nemesis.zombies} zombies; outcomes: {dict(finding.outcomes)}, and {taken_back} aborted")
+    print(f"{log.count(REBALANCED)} assignments, {fenced} producers fenced")

@@ -100,8 +100,8 @@ def fetch(url: str) -> Any:
 class Reading:
     """Reads partitions whole, one after another, with one consumer."""
 
-    def __init__(self, bootstrap: str, group: str = "checker") -> None:
-        self._consumer = _consumer(bootstrap, group)
+    def __init__(self, bootstrap: str, group: str = "checker", *, isolation: str = "read_committed") -> None:
+        self._consumer = _consumer(bootstrap, group, isolation)
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +110,7 @@ class Reading:
         self._consumer.close()
 
     def read(self, topic: str, partition: int) -> list[Message]:
-        """Return everything that is committed in one partition now."""
+        """Return everything that is in one partition now, as far as the isolation lets it be seen."""
         place, found = TopicPartition(topic, partition, OFFSET_BEGINNING), list[Message]()
         self._consumer.list_topics(topic, ANSWER_S)  # one that the client knows is read at once, another after a second
         self._consumer.incremental_assign([place])
@@ -136,8 +136,8 @@ class Reading:
         return {place.partition: ends[place.partition] - max(0, place.offset) for place in places}
 
 
-def _consumer(bootstrap: str, group: str) -> Consumer:
-    own = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True, "isolation.level": "read_committed"}
+def _consumer(bootstrap: str, group: str, isolation: str = "read_committed") -> Consumer:
+    own = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True, "isolation.level": isolation}
     return Consumer({**quiet(bootstrap), **own, "fetch.wait.max.ms": 50, "auto.offset.reset": "error"})
 
 
@@ -308,6 +308,15 @@ def lags(deployment: Deployment) -> dict[int, int]:
     """Return how many Commands' records are not done with, by partition."""
     with Reading(deployment.bootstrap, deployment.group) as reading:
         return reading.lags(deployment.of_entity("commands"), deployment.partitions)
+
+
+def aborted(deployment: Deployment) -> int:
+    """Return how many outcomes were written by commits that were aborted: nobody who reads what is committed ever sees them."""
+    counts: list[int] = []
+    for isolation in ("read_committed", "read_uncommitted"):
+        with Reading(deployment.bootstrap, isolation=isolation) as reading:
+            counts.append(sum(len(reading.read(deployment.outcomes, number)) for number in range(deployment.partitions)))
+    return counts[1] - counts[0]
 
 
 def standing(deployment: Deployment) -> list[str]:

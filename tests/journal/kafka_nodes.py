@@ -20,8 +20,8 @@ READ_S = 20.0
 class Node:
     """A child process, and what it has said."""
 
-    def __init__(self, address: str, folder: Path, count: int, *, module: str = "tests.journal.kafka_child") -> None:
-        command = [sys.executable, "-m", module, address, str(folder), str(count)]
+    def __init__(self, address: str, folder: Path, count: int, *more: str, module: str = "tests.journal.kafka_child") -> None:
+        command = [sys.executable, "-m", module, address, str(folder), str(count), *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self.listening = Thread(target=self._listen, daemon=True)

@@ -8,7 +8,10 @@ from evento.journal.kafka.failures import Action, Call, Failure, error_of, failu
 
 FLAGS = {"fatal": "fatal", "abort": "txn_requires_abort", "retry": "retriable"}
 TRANSACTIONAL = (Call.INIT, Call.PRODUCE, Call.SEND_OFFSETS, Call.COMMIT, Call.ABORT)
-OLD_PRODUCER = ("INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED", "INVALID_PRODUCER_ID_MAPPING", "INVALID_TXN_STATE", "_FENCED")
+OLD_PRODUCER = (
+    *("INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED", "INVALID_PRODUCER_ID_MAPPING", "UNKNOWN_PRODUCER_ID", "INVALID_TXN_STATE"),
+    "_FENCED",
+)
 OLD_MEMBER = ("ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "REBALANCE_IN_PROGRESS")
 NOT_YET = ("COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "CONCURRENT_TRANSACTIONS")
 
@@ -23,7 +26,7 @@ TABLE = [
     *((Call.PRODUCE, code, "", Action.FENCED) for code in ("_STATE", "_FENCED")),
     (Call.SEND_OFFSETS, "_TIMED_OUT", "retry", Action.RETRY),
     *((Call.SEND_OFFSETS, code, flag, Action.ABORT) for code in OLD_MEMBER for flag in ("abort", "")),
-    *((call, code, flag, Action.FENCED) for call in TRANSACTIONAL for code in OLD_PRODUCER for flag in ("fatal", "")),
+    *((call, code, flag, Action.FENCED) for call in TRANSACTIONAL for code in OLD_PRODUCER for flag in ("fatal", "abort", "")),
     (Call.SEND_OFFSETS, "TOPIC_AUTHORIZATION_FAILED", "abort", Action.REFUSED),
     (Call.SEND_OFFSETS, "GROUP_AUTHORIZATION_FAILED", "abort", Action.REFUSED),
     (Call.COMMIT, "_TIMED_OUT", "retry", Action.RETRY),

@@ -122,6 +122,29 @@ async def test_brokers_that_are_killed_or_started_again_in_the_middle_lose_nothi
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [Kind.END_TXN, Kind.TXN_OFFSET_COMMIT], ids=["transactions", "group"])
+async def test_a_coordinator_that_is_killed_while_it_is_asked_leaves_one_outcome(
+    kind: Kind, kafka_cluster: Brokers, tmp_path: Path
+) -> None:
+    """That of transactions, or that of the group. What it was asked reaches it after all, once others have taken its place."""
+    prefix = f"{kind.name.lower()}."
+    async with Proxy(kafka_cluster.proxied()).serving() as proxy:
+        address = f"kafka://{proxy.bootstrap}?prefix={prefix}&partitions=1&replication=3&min_insync=2"
+        async with impatient(address, tmp_path) as journal:
+            await carry_on(journal, 3)
+            held = proxy.hold(kind, containing=prefix.encode())
+            async with asyncio.TaskGroup() as tasks:
+                working = tasks.create_task(carry_on(journal, 8))
+                await held.caught()
+                await asyncio.to_thread(kafka_cluster.kill, kafka_cluster.listening_at(held.port))
+                assert not working.done()
+            await asyncio.to_thread(kafka_cluster.mend)
+            await held.release()
+            await carry_on(journal, 12)
+            await assert_whole(journal, 12)
+
+
+@pytest.mark.slow
 async def test_an_owner_comes_to_an_end_though_no_broker_answers(kafka_cluster: Brokers, tmp_path: Path) -> None:
     address = f"kafka://{kafka_cluster.bootstrap}?prefix=silent.&partitions=1&replication=3&min_insync=2"
     async with impatient(address, tmp_path) as journal:

@@ -110,8 +110,8 @@ class Cluster:
     """`nodes` brokers, ready when the context is entered, gone when it is left. Brokers are numbered from 1.
 
     `warm` lets the JVM compile as it does in production: slower to start, faster later. `owner` is the process that all of it ends
-    with, this one if nothing is said. `tell` gives the properties of a broker, by its number, all ports and its folder, instead of
-    those that are made for tests.
+    with, this one if nothing is said. `more` are properties of all brokers, beside those that all tests have; `tell` gives the
+    properties of a broker, by its number, all ports and its folder, instead of these.
     """
 
     def __init__(
@@ -123,10 +123,12 @@ class Cluster:
         owner: int | None = None,
         security: Security | None = None,
         tell: Tell | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.security = security
         self._tell = tell or partial(properties, security=security)
+        self._more = dict(more or {})
         self._jvm = ["java", HEAP_OF_DEFAULTS if tell else HEAP, "-XX:+UseSerialGC", *([] if warm else ["-XX:TieredStopAtLevel=1"])]
         ports = take_ports(nodes)
         self.brokers = [self._broker(number, ports, owner or os.getpid()) for number in range(1, nodes + 1)]
@@ -141,6 +143,10 @@ class Cluster:
     def proxied(self, listener: int = 0) -> dict[int, int]:
         """Return the ports of one of the listeners behind a proxy: where each broker sends clients to, and where it listens."""
         return dict(broker.ports.proxied[listener] for broker in self.brokers)
+
+    def listening_at(self, port: int) -> int:
+        """Return the number of the broker that has a listener behind a proxy there."""
+        return next(each.number for each in self.brokers if port in dict(each.ports.proxied).values())
 
     def __enter__(self) -> Self:
         self.open()
@@ -217,7 +223,7 @@ class Cluster:
     def _broker(self, number: int, ports: Sequence[Ports], owner: int) -> Broker:
         folder = self.folder / f"broker{number}"
         folder.mkdir(parents=True)
-        said = self._tell(number, ports, folder)
+        said = {**self._tell(number, ports, folder), **self._more}
         (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in said.items()))
         (folder / "log4j2.properties").write_text(_LOG4J)
         log4j = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"

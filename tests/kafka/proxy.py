@@ -46,12 +46,13 @@ class Side(Enum):
 class Held:
     """A request (or an answer) that is waited for, then held, then released."""
 
-    def __init__(self, kind: Kind, side: Side, containing: bytes) -> None:
+    def __init__(self, kind: Kind, side: Side, containing: tuple[bytes, ...]) -> None:
         self._wanted = (side, kind, containing)
         self._caught = asyncio.Event()
         self._released = asyncio.Event()
         self._gone = asyncio.Event()
         self._answer: bytes | None = None
+        self.port = 0  # at which the broker listens that is asked
 
     @property
     def is_caught(self) -> bool:
@@ -79,10 +80,11 @@ class Held:
     def wants(self, side: Side, frame: bytes) -> bool:
         """Tell whether this frame, a request, is (or is answered by) what is to be held."""
         wanted, kind, containing = self._wanted
-        return wanted is side and _HEAD.unpack_from(frame)[0] == kind and containing in frame
+        return wanted is side and _HEAD.unpack_from(frame)[0] == kind and all(part in frame for part in containing)
 
-    async def wait(self) -> None:
-        """Hold what was caught until it is released."""
+    async def wait(self, port: int) -> None:
+        """Hold what was caught on its way to a broker, or back, until it is released."""
+        self.port = port
         self._caught.set()
         await self._released.wait()
 
@@ -101,9 +103,9 @@ class Proxy:
         self._holds: list[Held] = []
         self._connections: set[_Connection] = set()
 
-    def hold(self, kind: Kind, side: Side = Side.REQUEST, *, containing: bytes = b"") -> Held:
-        """Catch the next request of a kind whose bytes contain these (a topic's name, a transactional id), or the answer to it."""
-        held = Held(kind, side, containing)
+    def hold(self, kind: Kind, side: Side = Side.REQUEST, *, containing: bytes = b"", also: bytes = b"") -> Held:
+        """Catch the next request of a kind whose bytes contain these (a name, an id), or the answer to it."""
+        held = Held(kind, side, (containing, also))
         self._holds.append(held)
         return held
 
@@ -189,7 +191,7 @@ class _Connection:
                 self._answers[_HEAD.unpack_from(frame)[2]] = answer
             held = self._proxy.take(Side.REQUEST, frame)
             if held is not None:
-                await held.wait()
+                await held.wait(self._port)
                 if self._closed:
                     held.gone(await self._send_alone(frame))
                     continue
@@ -201,7 +203,7 @@ class _Connection:
         while frame := await _read_frame(self._streams[1][0]):
             held = self._answers.pop(_CORRELATION.unpack_from(frame)[0], None)
             if held is not None:
-                await held.wait()
+                await held.wait(self._port)
             await self._write(0, frame)
             if held is not None:
                 held.gone()

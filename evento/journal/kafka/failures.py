@@ -1,7 +1,8 @@
 """What Kafka's client says went wrong, and what to do about it. It decides; whoever called the client acts.
 
 The order is the client library's own: fatal, then "this transaction must be aborted", then "this call may be repeated"; whatever is
-none of these, and not listed here for its call, is fatal too.
+none of these, and not listed here for its call, is fatal too. One thing goes before: a producer that the brokers do not know any
+more. The library would make it a new one by itself, and nobody would have read what others wrote meanwhile.
 """
 
 from enum import StrEnum
@@ -200,8 +201,10 @@ def _action(call: Call, error: KafkaError) -> Action:
         call is Call.CONSUME and code in _CONNECTING
     ):  # whatever the flags: only a person can mend it. An open transaction is still to be aborted
         return Action.REFUSED
+    if call in _TRANSACTIONAL and (error.fatal() or code in _OLD_PRODUCER):
+        return Action.FENCED
     if error.fatal():
-        return Action.FENCED if call in _TRANSACTIONAL else Action.FATAL
+        return Action.FATAL
     if error.txn_requires_abort():
         return Action.TOO_LARGE if code in _TOO_LARGE else Action.ABORT
     if error.retriable():
