@@ -17,8 +17,9 @@ from evento.model.keys import EntityKey
 
 _INPUTS_EVERY = 4
 _EVICT_LOOKS = 2000  # instances looked at per eviction, so that it never holds the event loop for long
-_BATCH_BYTES_MAX = 8 * 1024 * 1024  # of payloads and states in one call, until one more instance goes over it
 _INSTANCE_BYTES = 500  # what an instance in memory costs besides its payload, roughly
+_TYPICAL_BYTES = 32 * 1024  # what one is taken to cost that is not in memory, until others of its Entity were seen
+_TYPICAL_SHARE = 4  # each that is seen moves that by a sixteenth, as a shift
 
 
 class Suspicion(IntEnum):
@@ -78,8 +79,11 @@ class Line:
 class Queues:
     """All instances that have work, and as many more as the cache holds."""
 
-    def __init__(self, wake: Callable[[], None], *, cached_instances: int, cached_bytes: int) -> None:
+    def __init__(self, wake: Callable[[], None], *, batch_bytes: int, cached_instances: int, cached_bytes: int) -> None:
+        """`batch_bytes`: of payloads and states in one batch, until one more instance goes over it."""
         self._wake = wake
+        self._batch_bytes = batch_bytes
+        self._typical_bytes: dict[tuple[str, ...], int] = {}  # by Entity
         self._cached_instances = cached_instances
         self._cached_bytes = cached_bytes
         self._instances: OrderedDict[EntityKey, Instance] = OrderedDict()
@@ -195,7 +199,7 @@ class Queues:
     def take(self, lane: Lane, *, commands: int, of_one: int) -> list[tuple[Instance, list[Ticket]]]:
         """Take a batch of up to `commands` from a lane, `of_one` instance at most; the instances are busy then."""
         batch: list[tuple[Instance, list[Ticket]]] = []
-        line, room_bytes = self._ready[lane], _BATCH_BYTES_MAX
+        line, room_bytes = self._ready[lane], self._batch_bytes
         direct, inputs = line.direct, line.inputs
         if lane[2] is Suspicion.SPOILED_A_CALL:
             commands = 1
@@ -219,7 +223,7 @@ class Queues:
                 tickets = queue[:count]
                 del queue[:count]
             commands -= count
-            room_bytes -= instance.weight
+            room_bytes -= instance.weight or self._typical_bytes.get(instance.key[:2], _TYPICAL_BYTES)  # it will be in memory
             for ticket in tickets:
                 room_bytes -= len(ticket.command.payload)
             batch.append((instance, tickets))
@@ -231,6 +235,9 @@ class Queues:
         payload = state.payload
         weight = _INSTANCE_BYTES if payload is None else len(payload) + _INSTANCE_BYTES
         self._bytes += weight - instance.weight
+        entity = instance.key[:2]
+        typical = self._typical_bytes.get(entity, _TYPICAL_BYTES)
+        self._typical_bytes[entity] = typical + ((weight - typical) >> _TYPICAL_SHARE)
         instance.state, instance.weight = state, weight
         self._instances.move_to_end(instance.key)
 

@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True):
     inbox_bytes: int = 64 * 1024 * 1024
     pending_commands: int = 200_000
     batch_commands: int = 1000
+    batch_bytes: int = 8 * 1024 * 1024  # of payloads and states
     input_batch_commands: int = 4000  # where Commands came as records, for whose answer nobody waits
     run_commands: int = 250  # of one instance in one batch
     batches: int = 2  # with one function at the same time
@@ -44,7 +45,8 @@ def shared(limits: Limits, partitions: int) -> Limits:
     However many there are, half of an inbox holds a batch: with less, commits would be small, and cost as much as large ones. The
     bytes bound memory all the same.
     """
-    names = ("inbox_commands", "input_commands", "inbox_bytes", "pending_commands", "cached_instances", "cached_bytes")
+    held = ("inbox_commands", "input_commands", "inbox_bytes", "pending_commands", "batch_bytes")
+    names = (*held, "cached_instances", "cached_bytes")
     shares = {name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names}
     shares["inbox_commands"] = max(shares["inbox_commands"], min(limits.inbox_commands, 2 * limits.batch_commands))
     return replace(limits, **shares)

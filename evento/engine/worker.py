@@ -68,7 +68,12 @@ class Worker:
         self._limits = limits
         self._observer = observer
         self._wake = asyncio.Event()
-        self._queues = Queues(self._wake.set, cached_instances=limits.cached_instances, cached_bytes=limits.cached_bytes)
+        self._queues = Queues(
+            self._wake.set,
+            batch_bytes=limits.batch_bytes,
+            cached_instances=limits.cached_instances,
+            cached_bytes=limits.cached_bytes,
+        )
         self._execution: Execution | None = None
         self.unfinished = Unfinished(limits)
         self._to_store: list[Ticket] = []

@@ -7,14 +7,14 @@ import pytest
 from evento.engine.queues import Lane, Queues, Suspicion
 from evento.engine.ticket import Ticket
 from evento.errors import FunctionTimeout
-from evento.model.command import Command, Failure
+from evento.model.command import Command, Failure, State
 from evento.model.keys import EntityKey
 
 ORDINARY: Lane = ("bank", "tellers", Suspicion.NONE)
 
 
 def queues(handler: str = "tellers") -> Queues:
-    made = Queues(lambda: None, cached_instances=100, cached_bytes=1_000_000)
+    made = Queues(lambda: None, batch_bytes=1_000_000, cached_instances=100, cached_bytes=1_000_000)
     made.use_handlers(lambda ticket: handler)
     return made
 
@@ -95,3 +95,19 @@ def test_what_came_as_records_can_be_left_to_the_next() -> None:
     waiting.leave_inputs()
     assert take(waiting) == [[2]]
     assert not waiting
+
+
+def test_a_batch_has_no_more_bytes_than_it_may_also_of_states_that_are_not_in_memory() -> None:
+    waiting = queues()
+    push(waiting, [ticket(number, f"unseen-{number}") for number in range(100)])
+    first = waiting.take(ORDINARY, commands=100, of_one=1)
+    assert len(first) == 31  # of 32 KiB each, as long as nobody knows better
+    for instance, _ in first:
+        instance.busy = False
+        waiting.keep(instance, State(1, bytes(100), 1, "r"))
+    assert len(waiting.take(ORDINARY, commands=100, of_one=1)) == 69
+
+    push(waiting, [ticket(number, f"large-{number}") for number in range(100)])
+    for instance, _ in waiting.take(ORDINARY, commands=50, of_one=1):
+        waiting.keep(instance, State(1, bytes(200_000), 1, "r"))
+    assert len(waiting.take(ORDINARY, commands=50, of_one=1)) == 6
