@@ -21,6 +21,7 @@ from evento.journal.kafka.clients import Cluster, admin_properties
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
 from evento.journal.kafka.rights import MissingRight, missing_right
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.survey import check_told
 
 Answer = TypeVar("Answer")
 
@@ -103,7 +104,9 @@ class Admin:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         answers = self._client.list_offsets(dict.fromkeys(places, latest)) if places else {}
         with self._translated():
-            return any(answer.result(ANSWER_S).offset > 0 for answer in answers.values())
+            found = [answer.result(ANSWER_S) for answer in answers.values()]
+            check_told(found)
+            return any(result.offset > 0 for result in found)
 
     def unmade(self, topics: Sequence[NewTopic]) -> set[str]:
         """Return the names of those that the cluster would make, or would not let this user make: it asks who makes them, who knows

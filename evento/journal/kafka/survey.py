@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from msgspec import Struct
 
 from evento.errors import JournalLost, JournalUnreachable
@@ -109,11 +109,13 @@ class Survey:
 
     def _list(self, asked: Mapping[TopicPartition, OffsetSpec], level: IsolationLevel) -> dict[Any, Any]:
         try:
-            return _results(self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=REQUEST_S))
+            found = _results(self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=REQUEST_S))
         except KafkaException as error:
             if error.args[0].name() != _NOBODY or len(self.identities([each.topic for each in asked])) == len(asked):
                 raise
             return {}
+        check_told(found.values())
+        return found
 
     def _asked(self, ask: Callable[[], T]) -> T:
         patience = Patience(ASK_S)
@@ -130,6 +132,12 @@ class Survey:
             # A client that lost its connection may stay without an answer for ever; another one does not.
             self._admin = AdminClient(dict(self._properties))
             patience.pause(AGAIN_S)
+
+
+def check_told(results: Iterable[ListOffsetsResultInfo]) -> None:
+    """Raise TimeoutError if one has no offset: so the client answers, without an error, for a partition that has no leader yet."""
+    if any(result.offset < 0 for result in results):
+        raise TimeoutError("the cluster does not say how far a partition reaches")
 
 
 def _results(futures: Mapping[Any, Future[Any]]) -> dict[Any, Any]:
