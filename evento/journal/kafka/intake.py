@@ -28,7 +28,7 @@ from evento.model.transition import Input
 AHEAD_INPUTS = 5_000
 BATCH_INPUTS = 500
 FILL_S = 0.1
-FULL_S = 0.05  # until it is looked again whether there is room
+FULL_S = 1.0  # until it is looked again whether there is room, if nobody says so before
 SAME_S = 10.0  # until it is asked again whether the topics are still those that were begun with
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._stopping = Event()
+        self._room = Event()  # half of what may be ahead was taken, or the thread is to end
         self._failure: JournalError | None = None
         self._thread = Thread(target=self._run, name=f"journal-intake-{number}", daemon=True)
 
@@ -62,6 +63,8 @@ class Intake:
             self._arrived.clear()
             with self._lock:
                 taken = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
+            if 2 * len(self._ahead) < AHEAD_INPUTS:
+                self._room.set()
             if taken:
                 return taken
             if (failure := self._failure) is not None:
@@ -73,6 +76,7 @@ class Intake:
     async def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
+        self._room.set()
         self._fail(JournalError("this partition was given up"))
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -107,8 +111,12 @@ class Intake:
             if new.keys() - read.keys():
                 feed.add(self._places([topic for topic in new if topic not in read]))
                 read = new
-            if not read or len(self._ahead) >= AHEAD_INPUTS:
-                self._stopping.wait(FULL_S)
+            if not read:
+                self._stopping.wait(FILL_S)
+                continue
+            if len(self._ahead) >= AHEAD_INPUTS:
+                self._room.wait(FULL_S)
+                self._room.clear()
                 continue
             feed.fill(FILL_S)
             for topic, entity in read.items():
