@@ -51,11 +51,13 @@ class Checker:
         declared = self._declared.get(place)
         if declared is None:
             names = [(name, False) for name in command.events] + [(name, True) for name in command.rejections]
-            schema_ids = {name: entity.events[name].schema_id for name, _ in names}
             declared = self._declared[place] = {
-                name: (schema_ids[name], rejection, self._catalog.schema(schema_ids[name]).canonical) for name, rejection in names
+                name: self._guarded(entity.events[name].schema_id, rejection) for name, rejection in names
             }
         return declared
+
+    def _guarded(self, schema_id: int, rejection: bool) -> tuple[int, bool, Canonical]:
+        return schema_id, rejection, self._catalog.schema(schema_id).canonical
 
 
 def _checked_results(

@@ -45,8 +45,15 @@ def shared(limits: Limits, partitions: int) -> Limits:
     However many there are, half of an inbox holds a batch: with less, commits would be small, and cost as much as large ones. The
     bytes bound memory all the same.
     """
-    held = ("inbox_commands", "input_commands", "inbox_bytes", "pending_commands", "batch_bytes")
-    names = (*held, "cached_instances", "cached_bytes")
+    names = (
+        "inbox_commands",
+        "input_commands",
+        "inbox_bytes",
+        "pending_commands",
+        "batch_bytes",
+        "cached_instances",
+        "cached_bytes",
+    )
     shares = {name: max(1, getattr(limits, name) * min(2, partitions) // partitions) for name in names}
     shares["inbox_commands"] = max(shares["inbox_commands"], min(limits.inbox_commands, 2 * limits.batch_commands))
     return replace(limits, **shares)

@@ -53,6 +53,7 @@ def test_consumers_read_what_is_committed_and_never_begin_elsewhere_than_told() 
         assert properties["isolation.level"] == "read_committed"
         assert properties["auto.offset.reset"] == "error"
         assert properties["enable.auto.commit"] is properties["enable.auto.offset.store"] is False
+        assert int(properties["queued.max.messages.kbytes"]) <= 16_384
 
 
 def test_a_topic_that_is_gone_does_not_come_back_by_being_asked_for_or_written_to() -> None:

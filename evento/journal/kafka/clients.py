@@ -124,6 +124,7 @@ def member_properties(cluster: Cluster, group: str) -> Properties:
             "heartbeat.interval.ms": times.heartbeat_ms,
             "max.poll.interval.ms": times.poll_ms,
             **_READING,
+            "queued.min.messages": 1_000,  # it reads nothing: what it is assigned is paused
         },
     )
 
@@ -134,23 +135,21 @@ def reader_properties(cluster: Cluster, group: str) -> Properties:
     `group` is the members' group: its committed offsets can be asked for. The end of a partition is told: it is that of what is
     committed, not of all there is.
     """
-    more = {
-        "fetch.wait.max.ms": 10,  # a broker that has nothing more says so after this long
-        # Enough is ahead: the client looks again after this. The default of a second left who reads fast with nothing to do.
-        "fetch.queue.backoff.ms": 5,
-    }
-    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING, **_AHEAD, **more})
+    # A broker that has nothing more says so at once. When enough is ahead the client looks again after a moment; the default of a
+    # second left who reads fast with nothing to do.
+    return _reader(cluster, group, wait_ms=10, full_ms=5)
 
 
 def follower_properties(cluster: Cluster, group: str) -> Properties:
     """Return what a reader is told that waits for what will come. Each partition that is owned has one; most have nothing to do."""
-    more = {
-        # How often it asks where nothing comes; what comes is answered at once. Not longer: a topic that is added, or goes on
-        # after enough was ahead, waits for the request that is under way.
-        "fetch.wait.max.ms": 200,
-        "fetch.queue.backoff.ms": 25,
-    }
-    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING, **_AHEAD, **more})
+    # It asks five times a second where nothing comes; what comes is answered at once. Not less often: a topic that is added, or
+    # goes on after enough was ahead, waits for the request that is under way.
+    return _reader(cluster, group, wait_ms=200, full_ms=25)
+
+
+def _reader(cluster: Cluster, group: str, *, wait_ms: int, full_ms: int) -> Properties:
+    times = {"fetch.wait.max.ms": wait_ms, "fetch.queue.backoff.ms": full_ms}
+    return _base(cluster, {"group.id": group, "enable.partition.eof": True, **_READING, **times})
 
 
 _READING: Mapping[str, object] = {
@@ -160,8 +159,7 @@ _READING: Mapping[str, object] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "check.crcs": True,
-}
-_AHEAD: Mapping[str, object] = {  # bounds of what the client reads ahead, for each topic; the defaults are 100,000 and 64 MiB
+    # Bounds of what the client reads ahead, for each topic; the defaults are 100,000 records and 64 MiB.
     "queued.min.messages": AHEAD_RECORDS,
     "queued.max.messages.kbytes": 16_384,
 }
