@@ -8,12 +8,13 @@ import struct
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 DEPOSITS = 0.7
 CENTS_MAX = 10_000
@@ -118,8 +119,8 @@ def wait_committed(brokers: str, group: str, topic: str, partitions: int, count:
     """
     admin = AdminClient({"bootstrap.servers": brokers})
     places = [TopicPartition(topic, number) for number in range(partitions)]
-    ends = admin.list_offsets({place: OffsetSpec.latest() for place in places}, isolation_level=IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
-    end = sum(future.result().offset for future in ends.values())
+    with closing(Consumer({"bootstrap.servers": brokers, "group.id": "bench", "isolation.level": "read_uncommitted"})) as asking:
+        end = sum(asking.get_watermark_offsets(place)[1] for place in places)
     began_s = time.perf_counter()
     commits: list[tuple[float, int]] = []  # when was seen that so many are done
     while not commits or commits[-1][1] < end:

@@ -29,6 +29,7 @@ class _JumpingSelector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.steps += 1
         if self.steps > _STEPS_MAX:
+            self.steps = 0  # what is cancelled now has time to end
             raise Deadlock(f"no end after {_STEPS_MAX} steps")
         ready = super().select(0)
         if ready:

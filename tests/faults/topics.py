@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, Self
 
 import fastavro
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from tests.kafka.broker import quiet
+from tests.kafka.client import ends
 
 Json = dict[str, Any]
 Fold = Callable[[Json | None, Json], Json]
@@ -321,20 +321,13 @@ def aborted(deployment: Deployment) -> int:
 
 def standing(deployment: Deployment) -> list[str]:
     """Return every partition that readers cannot read to its end, because of a commit that nobody has ended."""
-    admin = AdminClient(quiet(deployment.bootstrap))
     topics = [deployment.outcomes, deployment.pending, *map(deployment.of_entity, ("events", "state"))]
-    places = {TopicPartition(topic, number): OffsetSpec.latest() for topic in topics for number in range(deployment.partitions)}
-    ends = [
-        {
-            (place.topic, place.partition): found.result(ANSWER_S).offset
-            for place, found in admin.list_offsets(places, isolation_level=level).items()
-        }
-        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-    ]
+    places = [(topic, number) for topic in topics for number in range(deployment.partitions)]
+    decided, all_there_is = (ends(deployment.bootstrap, places, committed=committed) for committed in (True, False))
     return [
-        f"{topic}[{number}] can be read to {ends[0][topic, number]} of {end}"
-        for (topic, number), end in ends[1].items()
-        if ends[0][topic, number] != end
+        f"{topic}[{number}] can be read to {decided[topic, number]} of {end}"
+        for (topic, number), end in all_there_is.items()
+        if decided[topic, number] != end
     ]
 
 

@@ -17,6 +17,7 @@ from evento.journal.kafka.clients import (
     follower_properties,
     lane_producer_properties,
     member_properties,
+    offsets_properties,
     reader_properties,
 )
 from evento.journal.kafka.security import Properties
@@ -29,6 +30,7 @@ ALL: list[tuple[Callable[[Properties], object], Properties]] = [
     (Consumer, member_properties(CLUSTER, "evento")),
     (Consumer, reader_properties(CLUSTER, "evento")),
     (Consumer, follower_properties(CLUSTER, "evento")),
+    (Consumer, offsets_properties(CLUSTER, "read_committed")),
 ]
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
+from threading import Lock, Semaphore
 
 import apsw
 import pytest
@@ -45,23 +46,27 @@ async def test_partitions_that_are_far_behind_are_read_one_after_another(
     kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = kafka.address(partitions=4)
-    reading: list[int] = []
+    reading = Semaphore(0)  # for all, once so many as are expected have come
 
     def counted(self: restore.Restoring, entities: Collection[restore.Entity]) -> int:
-        at_once.append(len(reading) + 1)
-        reading.append(1)
-        time.sleep(0.3)
-        reading.pop()
+        with counting:
+            counts.append(counts[-1] + 1)
+            if counts[-1] == expected:
+                reading.release(4)
+        assert reading.acquire(timeout=WAIT_S), f"{expected} at once are expected, and there are {counts[-1]}"
+        time.sleep(0.3)  # for one too many to come
+        with counting:
+            counts.append(counts[-1] - 1)
         return read(self, entities)
 
-    read, at_once = restore.Restoring._take_over, list[int]()
+    read, counts, counting = restore.Restoring._take_over, [0], Lock()
     monkeypatch.setattr(restore.Restoring, "_take_over", counted)
     for far, expected in ((0, 2), (restore.FAR_RECORDS, 4)):
         monkeypatch.setattr(restore, "FAR_RECORDS", far)
-        at_once.clear()
+        counts[:], reading = [0], Semaphore(0)
         async with asyncio.timeout(WAIT_S), opened(address, tmp_path / str(far)) as journal, AsyncExitStack() as owning:
             await asyncio.gather(*(owning.enter_async_context(journal.own(number)) for number in range(4)))
-        assert (max(at_once), len(at_once)) == (expected, 4)
+        assert (max(counts), len(counts)) == (expected, 1 + 2 * 4)
 
 
 async def test_a_restart_reads_only_the_difference(kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,21 +5,18 @@ import signal
 from pathlib import Path
 
 import pytest
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.faults.node import eventually
 from tests.journal.kafka_nodes import WAIT_S, Node, assert_exactly_once
 from tests.journal.kafka_steps import STEPS
 from tests.journal.test_kafka_crashes import assert_sound
-from tests.kafka.broker import quiet
+from tests.kafka.client import ends
 from tests.kafka.fixtures import Kafka
 
 COUNT = 300
 LONG_COUNT = 2_500  # work for as long as others wake up
 NODES_AT_ONCE = 3
 MODULE = "tests.journal.kafka_steps"
-ANSWER_S = 30.0
 
 
 async def kill_at(step: str, kafka: Kafka, folder: Path) -> None:
@@ -114,13 +111,9 @@ async def test_who_stood_still_in_a_commit_until_the_brokers_aborted_it_stores_n
 
 def is_undecided(kafka: Kafka) -> bool:
     """Return whether a commit is open that has records on the Events' topic."""
-    place, admin = TopicPartition(f"{kafka.prefix}bank.Account.events", 0), AdminClient(quiet(kafka.bootstrap))
-    ends = [
-        found.result(ANSWER_S).offset
-        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-        for found in admin.list_offsets({place: OffsetSpec.latest()}, isolation_level=level, request_timeout=ANSWER_S).values()
-    ]
-    return ends[0] < ends[1]
+    place = (f"{kafka.prefix}bank.Account.events", 0)
+    decided, all_there_is = (ends(kafka.bootstrap, [place], committed=committed)[place] for committed in (True, False))
+    return decided < all_there_is
 
 
 def wait_decided(kafka: Kafka) -> None:

@@ -1,17 +1,83 @@
-"""How far partitions reach, as the client library tells it."""
+"""What the cluster itself is asked: how far partitions reach, and which topics they are. On a real broker."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka.admin import ListOffsetsResultInfo
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from evento.journal.kafka.survey import check_told
+from evento.errors import JournalLost, JournalUnreachable
+from evento.journal.kafka import survey as survey_module
+from evento.journal.kafka.survey import Survey
+from tests.faults.node import eventually
+from tests.journal.kafka_child import cluster_at
+from tests.kafka.broker import quiet
+from tests.kafka.client import make_topic, producer, write
+from tests.kafka.fixtures import Kafka
+
+ANSWER_S = 30.0
+NEW_TOPICS = 12
+THREADS = 4
 
 
-def told(offset: int) -> ListOffsetsResultInfo:
-    return ListOffsetsResultInfo(offset, -1, 0)  # type: ignore[no-untyped-call]
+@pytest.fixture
+def survey(kafka: Kafka) -> Iterator[Survey]:
+    made = Survey(cluster_at(kafka.address(), "http://a"))
+    yield made
+    made.close()
 
 
-def test_an_answer_without_an_offset_is_none() -> None:
-    check_told([])
-    check_told([told(0), told(7)])
-    with pytest.raises(TimeoutError):
-        check_told([told(0), told(-1001)])
+def test_how_far_a_partition_reaches(kafka: Kafka, survey: Survey) -> None:
+    first, second = (make_topic(kafka.bootstrap, f"{kafka.prefix}{name}", partitions=2) for name in ("first", "second"))
+    assert survey.ends([first, second], 0) == survey.beginnings([first, second], 0) == {first: 0, second: 0}
+    write(kafka.bootstrap, first, ["a", "b", "c"])
+    assert survey.ends([first, second], 0) == {first: 3, second: 0}
+    assert survey.ends([first], 1) == {first: 0}
+    assert survey.ends([], 0) == {}
+    admin = AdminClient(quiet(kafka.bootstrap))
+    admin.delete_records([TopicPartition(first, 0, 2)])[TopicPartition(first, 0)].result(ANSWER_S)
+    assert survey.beginnings([first], 0) == {first: 2}
+
+
+def test_what_is_not_committed_counts_only_for_who_asks_for_all_there_is(kafka: Kafka, survey: Survey) -> None:
+    topic = make_topic(kafka.bootstrap, f"{kafka.prefix}topic")
+    writing = producer(kafka.bootstrap, f"{kafka.prefix}id")
+    writing.begin_transaction()
+    writing.produce(topic, b"a", partition=0)
+    assert writing.flush(ANSWER_S) == 0
+    assert (survey.decided(topic, 0), survey.ends([topic], 0)) == (0, {topic: 1})
+    writing.commit_transaction(ANSWER_S)
+    for _ in eventually("the end of the commit counts, too"):  # it is written when the commit is told already
+        if survey.ends([topic], 0) == {topic: 2}:
+            break
+    assert survey.decided(topic, 0) == 2
+
+
+def test_what_is_not_there_is_told_at_once(kafka: Kafka, survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, gone = make_topic(kafka.bootstrap, f"{kafka.prefix}there"), f"{kafka.prefix}gone"
+    monkeypatch.setattr(survey_module, "ASK_S", 0.0)  # asking again would raise JournalUnreachable
+    for asked, partition in (([gone], 0), ([there, gone], 0), ([there], 1)):
+        with pytest.raises(JournalLost):
+            survey.ends(asked, partition)
+    assert survey.identities([there, gone]).keys() == {there}
+    with pytest.raises(JournalLost):
+        survey.identity(gone)
+
+
+def test_new_topics_are_told_of_to_many_who_ask_at_once(kafka: Kafka, survey: Survey) -> None:
+    with ThreadPoolExecutor(THREADS) as threads:
+        for number in range(NEW_TOPICS):
+            topics = [make_topic(kafka.bootstrap, f"{kafka.prefix}t{number}.{each}", partitions=THREADS) for each in "ab"]
+            found = list(threads.map(lambda partition, topics=topics: survey.ends(topics, partition), range(THREADS)))
+            assert found == [dict.fromkeys(topics, 0)] * THREADS
+
+
+def test_a_cluster_that_does_not_answer_is_said_to_be_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey_module, "ASK_S", 0.5)
+    monkeypatch.setattr(survey_module, "REQUEST_S", 0.1)
+    survey = Survey(cluster_at("kafka://127.0.0.1:1?replication=1", "http://a"))
+    for ask in (lambda: survey.ends(["topic"], 0), lambda: survey.identities(["topic"]), lambda: survey.members("group", "topic")):
+        with pytest.raises(JournalUnreachable):
+            ask()
+    survey.close()

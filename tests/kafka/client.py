@@ -1,6 +1,7 @@
 """Plain Kafka clients for tests: make a topic, write to it, read all of it. They know nothing of Evento."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -37,6 +38,13 @@ def write(bootstrap: str, topic: str, values: Sequence[str]) -> None:
     for value in values:
         writing.produce(topic, value.encode(), partition=0)
     assert writing.flush(ANSWER_S) == 0
+
+
+def ends(bootstrap: str, places: Iterable[tuple[str, int]], *, committed: bool) -> Mapping[tuple[str, int], int]:
+    """Return how far partitions reach, with what is stable only (`committed`), or with all there is."""
+    isolation = "read_committed" if committed else "read_uncommitted"
+    with closing(Consumer({**quiet(bootstrap), "group.id": "reader", "isolation.level": isolation})) as consumer:
+        return {place: consumer.get_watermark_offsets(TopicPartition(*place), ANSWER_S)[1] for place in places}
 
 
 def read(bootstrap: str, topic: str, *, committed: bool = True) -> list[str]:

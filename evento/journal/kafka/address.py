@@ -32,6 +32,11 @@ class KafkaAddress(Struct, frozen=True, kw_only=True):
     replication: int = REPLICATION
     min_insync: int = MIN_INSYNC
 
+    @property
+    def group(self) -> str:
+        """Return the consumer group that shares the deployment's partitions among its nodes."""
+        return f"{self.prefix}evento"
+
 
 def parse_address(address: str) -> KafkaAddress:
     """Return the parts of a `kafka://` address. Raises SettingsError that says what is wrong, without a password in it."""

@@ -6,22 +6,22 @@ An administrator blocks: `asked` puts it to work in a thread, and asks again whi
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import Enum
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, OffsetSpec, TopicDescription
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, TopicDescription
 from msgspec import Struct
 
 from evento.clock import Clock
 from evento.errors import JournalUnreachable, SettingsError
-from evento.journal.kafka.clients import Cluster, admin_properties
+from evento.journal.kafka.clients import Cluster, admin_properties, offsets_properties
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
+from evento.journal.kafka.offsets import Which, told_offsets
 from evento.journal.kafka.rights import MissingRight, missing_right
 from evento.journal.kafka.security import Properties
-from evento.journal.kafka.survey import check_told
 
 Answer = TypeVar("Answer")
 
@@ -67,6 +67,7 @@ class Admin:
 
     def __init__(self, cluster: Cluster) -> None:
         self._told = admin_properties(cluster)
+        self._told_offsets = offsets_properties(cluster, "read_uncommitted")
         self._connecting: KafkaError | None = None  # why no connection was made, the last time that one was refused
         try:
             self._client = AdminClient(Properties({**self._told, "error_cb": self._note}))
@@ -100,13 +101,12 @@ class Admin:
 
     def holds_records(self, topics: Mapping[str, TopicState]) -> bool:
         """Return whether any record was ever written to these topics, as far as this user may see them. Raises JournalError."""
-        places = [TopicPartition(name, number) for name, topic in topics.items() for number in range(topic.partitions)]
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        answers = self._client.list_offsets(dict.fromkeys(places, latest)) if places else {}
-        with self._translated():
-            found = [answer.result(ANSWER_S) for answer in answers.values()]
-            check_told(found)
-            return any(result.offset > 0 for result in found)
+        places = [(name, number) for name, topic in topics.items() for number in range(topic.partitions)]
+        with self._translated(), closing(Consumer(self._told_offsets)) as consumer:
+            found = told_offsets(consumer, places, Which.NEXT, ANSWER_S)
+        if len(found) < len(places):
+            raise JournalUnreachable("the cluster does not say yet how far each of its topics reaches")
+        return any(found.values())
 
     def unmade(self, topics: Sequence[NewTopic]) -> set[str]:
         """Return the names of those that the cluster would make, or would not let this user make: it asks who makes them, who knows

@@ -67,9 +67,15 @@ class Cluster(Struct, frozen=True, kw_only=True):
 
 
 def admin_properties(cluster: Cluster) -> Properties:
-    """Return what the administrator is told: he makes and checks topics, and asks how far they go."""
+    """Return what the administrator is told: he makes and checks topics, and asks for members of the group."""
     # Whoever asks is told what failed. The library would write a line for each attempt to connect: twenty a second.
     return _base(cluster, {"log_level": 2})
+
+
+def offsets_properties(cluster: Cluster, level: str) -> Properties:
+    """Return what a consumer is told that is only asked how far partitions reach: for who reads at this isolation level."""
+    told = {"group.id": cluster.address.group, "isolation.level": level, "enable.auto.commit": False, "log_level": 2}
+    return _base(cluster, told)
 
 
 def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message_bytes_max: int) -> Properties:

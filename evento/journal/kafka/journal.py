@@ -29,7 +29,7 @@ from evento.errors import (
 from evento.journal.base import EntityPlace, History, Journal, Partition
 from evento.journal.kafka.access import Role, check_access
 from evento.journal.kafka.catalog import Catalogs
-from evento.journal.kafka.clients import Cluster, admin_properties, member_properties
+from evento.journal.kafka.clients import Cluster, member_properties
 from evento.journal.kafka.copying import Copier
 from evento.journal.kafka.history import KafkaHistory
 from evento.journal.kafka.holding import Holding, Node, Progress
@@ -81,7 +81,8 @@ async def open_kafka(
         names = Names(cluster.address)
         await _ensure(cluster, topics_of_deployment(cluster.address), [deployment_topics(cluster.address)], clock)
         tuning = Tuning(synchronous="NORMAL", shares=min(SHARES_MAX, cluster.address.partitions))
-        survey = Survey(admin_properties(cluster))
+        survey = Survey(cluster)
+        opened.callback(survey.close)
         node = Node(cluster, names, survey, folder, tuning, Semaphore(COMMITS_AT_ONCE), {}, observer or JournalObserver())
         membership = Membership(member_properties(cluster, names.group), names.pending)
         copier = Copier(node, clock)

@@ -15,7 +15,7 @@ class Names:
     def __init__(self, address: KafkaAddress) -> None:
         own = deployment_topics(address)
         self.pending, self.outcomes, self.catalog, self.replicas = own.pending, own.outcomes, own.catalog, own.replicas
-        self.group = f"{address.prefix}evento"
+        self.group = address.group
         self.catalog_id = f"{self.group}.catalog"
         self._prefix = address.prefix
         self._of = lru_cache(ENTITIES_KEPT)(lambda namespace, entity: entity_topics(address, namespace, entity))

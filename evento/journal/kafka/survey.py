@@ -7,24 +7,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, TopicDescription
 from msgspec import Struct
 
 from evento.errors import JournalLost, JournalUnreachable
+from evento.journal.kafka.clients import Cluster, admin_properties, offsets_properties
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
+from evento.journal.kafka.offsets import Which, told_offsets
 from evento.journal.kafka.patience import Patience
-from evento.journal.kafka.security import Properties
+from evento.journal.kafka.shared import Shared
 
 ASK_S = 30.0  # for an answer, however often the cluster says "not yet"
 ANSWER_S = 3.0  # for one
 REQUEST_S = 2.5  # after which the client gives one up
 AGAIN_S = 0.1
-_NOBODY = "_NOENT"  # no partition has a leader just now, or there are no such partitions
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID")
 T = TypeVar("T")
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+C = TypeVar("C")
 
 
 class Member(Struct, frozen=True):
@@ -36,12 +36,19 @@ class Member(Struct, frozen=True):
 
 
 class Survey:
-    """An administrator who only asks. Any thread may call. Raises JournalError when the cluster does not answer, or refuses to."""
+    """Clients who only ask. Any thread may call. Raises JournalError when the cluster does not answer, or refuses to."""
 
-    def __init__(self, properties: Properties) -> None:
-        self._properties = properties
-        self._admin = AdminClient(dict(properties))
+    def __init__(self, cluster: Cluster) -> None:
+        self._told = admin_properties(cluster)  # in them is every secret
+        self._admin = Shared(lambda: AdminClient(dict(self._told)), lambda client: client.__exit__(None, None, None))
+        self._all = Shared(lambda: Consumer(offsets_properties(cluster, "read_uncommitted")), Consumer.close)
+        self._committed = Shared(lambda: Consumer(offsets_properties(cluster, "read_committed")), Consumer.close)
         self._known: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End the clients, as soon as they are not used any more."""
+        for shared in (self._admin, self._all, self._committed):
+            shared.close()
 
     def identity(self, topic: str) -> str:
         """Return the id of a topic as it was when first asked for. Raises JournalLost if it does not exist."""
@@ -52,11 +59,7 @@ class Survey:
 
     def identities(self, topics: Collection[str]) -> dict[str, str]:
         """Return the id of each topic that exists."""
-        if not topics:
-            return {}
-        asked = TopicCollection(list(topics))
-        found = self._asked(lambda: _results(self._admin.describe_topics(asked, request_timeout=REQUEST_S)))
-        ids = {topic: str(described.topic_id) for topic, described in found.items()}
+        ids = {topic: str(described.topic_id) for topic, described in self._described(topics).items()}
         self._known.update((topic, made) for topic, made in ids.items() if topic not in self._known)
         return ids
 
@@ -65,20 +68,21 @@ class Survey:
 
         Raises JournalLost if one is missing.
         """
-        return self._offsets(topics, partition, _LATEST)
+        return self._offsets(topics, partition, Which.NEXT, self._all)
 
     def decided(self, topic: str, partition: int) -> int:
         """Return how far one partition of a topic reaches for who reads what is committed. Raises JournalLost, as `ends`."""
-        return self._offsets([topic], partition, _LATEST, IsolationLevel.READ_COMMITTED)[topic]
+        return self._offsets([topic], partition, Which.NEXT, self._committed)[topic]
 
     def beginnings(self, topics: Iterable[str], partition: int) -> dict[str, int]:
-        """Return the first offset that one partition of each topic still has."""
-        return self._offsets(topics, partition, _EARLIEST)
+        """Return the first offset that one partition of each topic still has. Raises JournalLost, as `ends`."""
+        return self._offsets(topics, partition, Which.FIRST, self._all)
 
     def members(self, group: str, topic: str) -> list[Member]:
         """Return the group's members, if its partitions are assigned just now; nothing in the middle of a rebalance."""
         described = self._asked(
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S)
+            self._admin,
+            lambda admin: admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S),
         )
         if described.state.name != "STABLE":
             return []
@@ -91,53 +95,44 @@ class Survey:
             for member in described.members
         ]
 
-    def _offsets(
-        self,
-        topics: Iterable[str],
-        partition: int,
-        which: OffsetSpec,
-        level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-    ) -> dict[str, int]:
-        asked = {TopicPartition(topic, partition): which for topic in topics}
-        if not asked:
+    def _described(self, topics: Collection[str]) -> dict[str, TopicDescription]:
+        if not topics:
             return {}
-        found = self._asked(lambda: self._list(asked, level))
-        missing = [each.topic for each in asked if each not in found]
-        if missing:
-            raise JournalLost(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
-        return {place.topic: result.offset for place, result in found.items()}
+        asked = TopicCollection(list(topics))
+        return self._asked(self._admin, lambda admin: _results(admin.describe_topics(asked, request_timeout=REQUEST_S)))
 
-    def _list(self, asked: Mapping[TopicPartition, OffsetSpec], level: IsolationLevel) -> dict[Any, Any]:
-        try:
-            found = _results(self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=REQUEST_S))
-        except KafkaException as error:
-            if error.args[0].name() != _NOBODY or len(self.identities([each.topic for each in asked])) == len(asked):
-                raise
-            return {}
-        check_told(found.values())
-        return found
+    def _offsets(self, topics: Iterable[str], partition: int, which: Which, shared: Shared[Consumer]) -> dict[str, int]:
+        places = [(topic, partition) for topic in topics]
 
-    def _asked(self, ask: Callable[[], T]) -> T:
+        def ask(consumer: Consumer) -> dict[str, int]:
+            found = told_offsets(consumer, places, which, REQUEST_S)
+            unknown = [topic for topic, _ in places if (topic, partition) not in found]
+            described = self._described(unknown)
+            missing = [topic for topic in unknown if topic not in described or partition >= len(described[topic].partitions)]
+            if missing:
+                raise JournalLost(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
+            if unknown:
+                raise TimeoutError("there is no leader of a partition, or the client has not heard of it yet")
+            return {topic: offset for (topic, _), offset in found.items()}
+
+        return self._asked(shared, ask) if places else {}
+
+    def _asked(self, shared: Shared[C], ask: Callable[[C], T]) -> T:
         patience = Patience(ASK_S)
         while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                failure = failure_of(Call.ADMIN, error, told=self._properties)
-                if failure.action in (Action.REFUSED, Action.QUARANTINE) or patience.is_over:  # to ask again never harms
-                    raise error_of(failure) from error
-            except TimeoutError as error:
-                if patience.is_over:
-                    raise JournalUnreachable("the Kafka cluster does not answer") from error
-            # A client that lost its connection may stay without an answer for ever; another one does not.
-            self._admin = AdminClient(dict(self._properties))
+            with shared.used() as client:
+                try:
+                    return ask(client)
+                except KafkaException as error:
+                    failure = failure_of(Call.ADMIN, error, told=self._told)
+                    if failure.action in (Action.REFUSED, Action.QUARANTINE) or patience.is_over:  # to ask again never harms
+                        raise error_of(failure) from error
+                except TimeoutError as error:
+                    if patience.is_over:
+                        raise JournalUnreachable("the Kafka cluster does not answer") from error
+                # A client that lost its connection may stay without an answer for ever; another one does not.
+                shared.replace(client)
             patience.pause(AGAIN_S)
-
-
-def check_told(results: Iterable[ListOffsetsResultInfo]) -> None:
-    """Raise TimeoutError if one has no offset: so the client answers, without an error, for a partition that has no leader yet."""
-    if any(result.offset < 0 for result in results):
-        raise TimeoutError("the cluster does not say how far a partition reaches")
 
 
 def _results(futures: Mapping[Any, Future[Any]]) -> dict[Any, Any]:
