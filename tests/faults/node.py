@@ -28,7 +28,10 @@ _POLL_S = 0.02
 
 
 class Node:
-    """One platform with its data, again and again. As a context it is killed at the end, with its log shown if it was needed."""
+    """One platform with its data, again and again. As a context it is killed at the end, with its log shown if it was needed.
+
+    That it ended by itself is told as soon as anything is wanted of it, unless the test has waited for that, or looked.
+    """
 
     def __init__(self, folder: Path, *, env: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,15 +43,17 @@ class Node:
         self._log = folder / "platform.log"
         self.env = dict(env or {})  # what it is told besides where its data and its port are
         self._process: subprocess.Popen[bytes] | None = None
+        self._end_known = True  # to the test
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.running:
+        ended = "" if self._alive else f", which ended with {self._running().returncode}" if self._process else ", never started"
+        if self._alive or error is None:
             self.kill()
         if error is not None:
-            print(f"---- the end of the platform's log:\n{self.log()[-4000:]}")
+            print(f"---- the end of the log of the platform{ended}:\n{self.log()[-4000:]}")
 
     # ------------------------------------------------------------ life
     def start(self, *sources: Path, file_bytes_max: int | None = None) -> None:
@@ -63,29 +68,36 @@ class Node:
             if file_bytes_max is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, resource.RLIM_INFINITY))
 
+        assert not self._alive
+        self._insist_on_known_end()
         verb = ["dev", *map(str, sources)] if sources else ["serve"]
         command = [EVENTO, *verb, "--data", str(self.data), "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment(**self.env), cwd=self._folder, preexec_fn=limit
             )
+        self._end_known = False
         self.starts += 1
 
     def wait_ready(self, path: str = "/readyz") -> None:
         """Return when it takes Commands."""
         give_up = time.monotonic() + START_S
         while not _answers(self.url + path):
-            if not self.running or time.monotonic() > give_up:
+            if not self._alive or time.monotonic() > give_up:
                 raise AssertionError(f"the platform does not get ready:\n{self.log()[-4000:]}")
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
-        """End it with kill -9, and return when it is gone."""
-        self._running().kill()
-        self._running().wait()
+        """End it with kill -9, and return when it is gone. It may have ended before, if the test knows."""
+        self._insist_on_known_end()
+        if self._process is not None:
+            self._end_known = True
+            self._process.kill()
+            self._process.wait()
 
     def pause(self) -> None:
         """Let it stand still, as a machine that swaps, or a virtual one that is moved, does."""
+        self._insist_on_known_end()
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -99,6 +111,7 @@ class Node:
 
     def terminate(self) -> None:
         """Ask it to end, and do not wait."""
+        self._insist_on_known_end()
         self._running().terminate()
 
     def stop(self) -> int:
@@ -108,12 +121,15 @@ class Node:
 
     def wait(self) -> int:
         """Wait for its end, and return its exit status."""
-        return self._running().wait(STOP_S)
+        status = self._running().wait(STOP_S)
+        self._end_known = True
+        return status
 
     @property
     def running(self) -> bool:
         """Tell whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+        self._end_known = self._end_known or not self._alive
+        return self._alive
 
     @property
     def pid(self) -> int:
@@ -123,6 +139,14 @@ class Node:
     def log(self) -> str:
         """Return all it has ever logged."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _insist_on_known_end(self) -> None:
+        if not (self._alive or self._end_known):
+            raise AssertionError(f"the platform ended by itself, with {self._running().returncode}:\n{self.log()[-4000:]}")
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None

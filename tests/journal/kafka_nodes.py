@@ -1,6 +1,7 @@
 """Nodes in processes of their own, and a checker that knows the topics only."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -48,8 +49,11 @@ class Node:
         await self.wait(lambda: self.has(beginning) >= times)
 
     def kill(self) -> None:
+        """End it. It may have ended before, but not by a signal of its own, as what crashes in C does."""
+        ended = self.process.poll()
         self.process.kill()
         self.process.wait()
+        assert ended is None or ended >= 0 or ended == -signal.SIGKILL, (ended, self.said[-20:])
 
 
 def read_committed(kafka: Kafka, topic: str, partition: int) -> list[Message]:
