@@ -47,6 +47,8 @@ class Steps:
         self._signal = _SIGNALS[how]
         self._step = step
         self._begun = 0
+        self.continued = Event()
+        signal.signal(signal.SIGCONT, lambda *_: self.continued.set())
 
     def begin(self) -> None:
         """Hear that the next commit begins."""
@@ -58,6 +60,7 @@ class Steps:
             self._step = ""
             say(f"STEP {step}")
             os.kill(os.getpid(), self._signal)
+            self.continued.wait()  # on a busy machine this thread would go on for a while before it stands still
 
 
 class Stepping(Producer):

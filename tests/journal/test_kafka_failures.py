@@ -111,3 +111,18 @@ def test_an_error_becomes_eventos_own(call: Call, code: str, flag: str, expected
 def test_only_what_was_certainly_not_committed_may_be_done_again_by_itself(action: Action) -> None:
     error = error_of(Failure(action, Call.COMMIT, "X", "x"))
     assert (type(error) is JournalRewind) is (action is Action.ABORT)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told"),
+    [
+        ("ssl://b:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?", True),
+        ("ssl://b:9092/bootstrap: Disconnected: SSL connection closed by peer (after 4ms in state SSL_HANDSHAKE)", True),
+        ("b:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)", False),
+    ],
+)
+def test_a_handshake_that_is_broken_off_has_a_hint(said: str, is_told: bool) -> None:
+    failure = failure_of(Call.ADMIN, KafkaError(KafkaError._TRANSPORT, said))
+    assert failure.action is Action.RETRY
+    assert ("is it the port of a listener that speaks TLS?" in failure.message) is is_told
+    assert said in failure.message

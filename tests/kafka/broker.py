@@ -242,8 +242,8 @@ class Cluster:
                 raise BrokerFailed(f"the storage of broker {broker.number} cannot be made:\n{ended.stdout}{ended.stderr}")
 
 
-def run_tool(command: str) -> None:
-    """Run a command line of one of Kafka's own scripts (`kafka-acls.sh …`), by the class that the script runs."""
+def run_tool(command: str) -> str:
+    """Run a command line of one of Kafka's own scripts (`kafka-acls.sh …`), by its class; return what it says."""
     script, *arguments = shlex.split(command)
     ended = subprocess.run(
         ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", _TOOLS[script], *arguments],
@@ -253,6 +253,7 @@ def run_tool(command: str) -> None:
         timeout=READY_S,
     )
     assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+    return ended.stdout
 
 
 def quiet(bootstrap: str) -> dict[str, str | int]:

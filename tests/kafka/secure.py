@@ -5,11 +5,13 @@ The broker's other listeners know nobody, and their nobody may do everything: te
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -28,6 +30,7 @@ from tests.kafka.properties import Security, free_ports
 
 PAGE = ROOT / "docs/how-to/run-on-an-existing-kafka-cluster.md"
 ANSWER_S = 30.0
+AGAIN_S = 0.05
 STORE_PASSWORD = "changeit"  # noqa: S105 - of a store that lives as long as its test
 
 
@@ -68,7 +71,9 @@ def allow_as_the_page_says(bootstrap: str, user: str) -> None:
         each.replace("\\\n", " ").replace("broker1:9092", bootstrap).replace("User:evento", f"User:{user}") for each in found
     ]
     with ThreadPoolExecutor() as threads:
-        list(threads.map(run_tool, commands))
+        said = list(threads.map(run_tool, commands))
+    given = sum(each.partition("Current ACLs")[0].count("permissionType=ALLOW") for each in said)
+    _wait_until_known(lambda: len(rights_of(bootstrap, user)) >= given, f"the rights of {user}")
 
 
 def rights_of(bootstrap: str, user: str) -> list[AclBinding]:
@@ -89,6 +94,11 @@ def allow(bootstrap: str, user: str, rights: Iterable[tuple[ResourceType, str, A
     admin = AdminClient(quiet(bootstrap))
     for made in admin.create_acls(bindings).values():
         made.result(ANSWER_S)
+    wanted = {(each.restype, each.name, each.operation) for each in bindings}
+    _wait_until_known(
+        lambda: wanted <= {(each.restype, each.name, each.operation) for each in rights_of(bootstrap, user)},
+        f"the rights of {user}",
+    )
 
 
 def set_scram_password(bootstrap: str, user: str, password: str) -> None:
@@ -97,6 +107,24 @@ def set_scram_password(bootstrap: str, user: str, password: str) -> None:
     admin = AdminClient(quiet(bootstrap))
     for made in admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, info, password.encode())]).values():
         made.result(ANSWER_S)
+
+    def is_known() -> bool:
+        try:
+            return bool(admin.describe_user_scram_credentials([user])[user].result(ANSWER_S))
+        except KafkaException as error:
+            if error.args[0].name() == "RESOURCE_NOT_FOUND":
+                return False
+            raise
+
+    _wait_until_known(is_known, f"the password of {user}")
+
+
+def _wait_until_known(is_known: Callable[[], bool], what: str) -> None:
+    """Wait until the broker itself knows of what was told to the cluster."""
+    give_up = time.monotonic() + ANSWER_S
+    while not is_known():
+        assert time.monotonic() < give_up, f"the broker does not hear of {what}"
+        time.sleep(AGAIN_S)
 
 
 def _keytool(*arguments: str) -> None:

@@ -5,6 +5,7 @@ none of these, and not listed here for its call, is fatal too. One thing goes be
 more. The library would make it a new one by itself, and nobody would have read what others wrote meanwhile.
 """
 
+import re
 from enum import StrEnum
 
 from confluent_kafka import KafkaError, KafkaException
@@ -87,6 +88,8 @@ _CONNECTING = dict.fromkeys(("SASL_AUTHENTICATION_FAILED", "_AUTHENTICATION", "_
 _AWAY = dict.fromkeys(
     ("_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_TRANSPORT", "NETWORK_EXCEPTION", "REQUEST_TIMED_OUT"), Action.RETRY
 )
+_HANDSHAKE = re.compile("ssl.handshake", re.IGNORECASE)  # while it lasted, a connection was broken off, or told something else
+_NO_TLS = ": no TLS connection can be made; is it the port of a listener that speaks TLS?"
 _MOVING = dict.fromkeys(
     (
         "CONCURRENT_TRANSACTIONS",
@@ -186,7 +189,7 @@ def failure_of(call: Call, raised: KafkaException | KafkaError | BufferError, *,
     error = raised.args[0] if isinstance(raised, KafkaException) else raised
     code = error.name()
     said = told.scrubbed(error.str()) if told is not None else error.str()
-    hint = f": {_REFUSED[code]}" if code in _REFUSED else ""
+    hint = f": {_REFUSED[code]}" if code in _REFUSED else _NO_TLS if code == "_TRANSPORT" and _HANDSHAKE.search(said) else ""
     return Failure(_action(call, error), call, code, f"{call}{hint} ({code}: {said})")
 
 

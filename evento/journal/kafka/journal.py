@@ -36,7 +36,7 @@ from evento.journal.kafka.holding import Holding, Node, Progress
 from evento.journal.kafka.intake import Intake
 from evento.journal.kafka.membership import Lease, Membership
 from evento.journal.kafka.names import Names
-from evento.journal.kafka.owning import COMMITS_AT_ONCE
+from evento.journal.kafka.owning import COMMITS_AT_ONCE, CONFIRM_S
 from evento.journal.kafka.partition import KafkaPartition
 from evento.journal.kafka.placing import partition_of
 from evento.journal.kafka.survey import Survey
@@ -58,7 +58,6 @@ from evento.journal.sqlite.files import acquire, check_filesystem, release
 from evento.model.keys import EntityKey
 
 SHARES_MAX = 8  # more replicas than this take more memory than one journal would
-CONFIRM_S = 0.05  # until the group is asked again whether it has settled
 TAKE_OVER_AGAIN_S = 1.0
 _FOLDER = "kafka"
 _log = logging.getLogger(__name__)
@@ -268,7 +267,7 @@ class KafkaJournal:
         names, survey = self._node.names, self._node.survey
         while lease.is_valid and not lease.is_revoked:
             members = await asyncio.to_thread(partial(survey.members, names.group, names.pending))
-            if any(member.member_id == self._membership.member_id and lease.number in member.partitions for member in members):
+            if lease.is_meant_by(members):
                 return True
             await self._clock.sleep(CONFIRM_S)
         return False

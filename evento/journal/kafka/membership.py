@@ -7,7 +7,7 @@ commits.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any
@@ -18,6 +18,7 @@ from evento.errors import JournalError
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.security import Properties
+from evento.journal.kafka.survey import Member
 from evento.journal.kafka.watchdog import ClientCall
 
 POLL_S = 0.05
@@ -58,6 +59,11 @@ class Lease:
     def is_revoked(self) -> bool:
         """Return whether the partition must be given up."""
         return self._wanted
+
+    def is_meant_by(self, members: Collection[Member]) -> bool:
+        """Return whether the partition is this node's by the group's own list of its members."""
+        mine = self._membership.member_id
+        return any(member.member_id == mine and self.number in member.partitions for member in members)
 
     def proof(self) -> Any:
         """Return what a commit proves the membership by; None if the partition is lost: then no commit may be begun."""

@@ -8,7 +8,7 @@ After any failure this owner commits nothing more: what waited was judged by wha
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from threading import Semaphore
+from threading import Event, Semaphore
 
 from confluent_kafka import TopicPartition
 
@@ -26,6 +26,7 @@ from evento.journal.kafka.transactions import Transactions
 from evento.journal.observer import JournalObserver
 from evento.model.transition import Appended, Conflict, Transition
 
+CONFIRM_S = 0.05  # until the group is asked again whether it has settled
 COMMITS_AT_ONCE = 4  # of one node: they are the scarce thing, and those that wait grow
 Outcome = Appended | Conflict | Exception
 _log = logging.getLogger(__name__)
@@ -61,7 +62,11 @@ class Owner:
         return self._failure is None and not self._transactions.is_tainted and self._lease.is_current
 
     def take_over(self, survey: Survey, make_feed: Callable[[], Feed], entities: Callable[[], Collection[Entity]]) -> None:
-        """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError."""
+        """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError.
+
+        That the group means this node was asked before. Whenever this is done once more, it is asked again: the node may have stood
+        still, and would fence whoever owns the partition now.
+        """
 
         def restore() -> int:
             self._transactions.fence(self._watch)
@@ -69,7 +74,14 @@ class Owner:
                 restoring = Restoring(self._replica, feed, survey, self._topics, self._watch, progress=self._progress)
                 return restoring.take_over(entities())
 
-        self._restore = restore
+        def restore_if_meant() -> int:
+            names = self._topics.names
+            while not self._lease.is_meant_by(survey.members(names.group, names.pending)):
+                self._watch()
+                Event().wait(CONFIRM_S)
+            return restore()
+
+        self._restore = restore_if_meant
         restore()
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
