@@ -46,7 +46,7 @@ def developing(manifests: Path, **env: str) -> Iterator[Platform]:
         yield running
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(90)
 
 
 OPEN = ("send", "bank/Checking/alice", "OpenChecking", "owner=Alice", "overdraft_limit=0.00")
@@ -75,7 +75,7 @@ def test_the_check_of_a_function_that_wants_signatures_needs_the_key(tmp_path: P
 
 
 def wait(url: str) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while time.monotonic() < until:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/evento/health"):  # noqa: S310
             return

@@ -12,7 +12,7 @@ from evento.cluster import gateway
 from evento.errors import FunctionUnavailable
 from evento.model.keys import EntityKey
 from evento.registry.reading import read_deployment
-from tests.cluster.members import SOURCE, Cluster, Member, cluster_of, until
+from tests.cluster.members import SOURCE, WAIT_S, Cluster, Member, cluster_of, until
 
 NAMES = [f"c{number}" for number in range(16)]
 
@@ -252,7 +252,7 @@ async def test_what_stands_behind_a_refused_command_in_its_stream_is_refused_unt
 
     async def put(instance: str, command_id: str) -> dict[str, object]:
         sent.put_nowait(line(instance, 1, command_id))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             return await answered.get()
 
     async with asyncio.TaskGroup() as tasks:
@@ -375,7 +375,7 @@ async def test_what_is_written_with_a_schema_that_a_node_has_not_heard_of_is_tol
 
 async def test_each_node_says_where_the_partitions_are(cluster: Cluster) -> None:
     first, second = cluster.members
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while True:
             seen = [(await cluster.get(member, "/healthz"))[1] for member in cluster.members]
             if all(part["node"] for status in seen for part in status["partitions"]):

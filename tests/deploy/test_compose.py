@@ -42,7 +42,7 @@ CONTAINERFILE = (FOLDER / "Containerfile").read_text("utf-8")
 NODES = ("node1", "node2")
 SECRET = "sixteen characters"  # noqa: S105
 SESSION_S = "6"  # the least that brokers allow by default; the file leaves it at 15, and a lost node is waited for so long
-HEALTHY_S = 60.0
+HEALTHY_S = 180.0
 ACCOUNTS = [f"account-{number}" for number in range(24)]
 
 

@@ -192,7 +192,7 @@ def avro(schema: Any, data: Json) -> bytes:
     return target.getvalue()
 
 
-async def until(fact: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+async def until(fact: Callable[[], bool], what: str, within_s: float = 180.0) -> None:
     """Wait until something is so, which may take time to find out. It is asked by a thread."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + within_s

@@ -32,7 +32,7 @@ from tests.kafka.secure import allow, allow_as_the_page_says, secured, set_scram
 PASSWORDS = {"node": "hush-node", "reader": "hush-reader", "newcomer": "hush-newcomer", "uncopied": "hush-uncopied"}
 SCRAM_USER, SCRAM_PASSWORD = "scram", "hush-scram"
 GROUP = "acme.evento"
-ANSWER_S = 20.0
+ANSWER_S = 90.0
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.kafka.fixtures import Kafka
 from tests.kafka.proxy import Kind, Proxy, Side
 
 IMPATIENT = Times(session_ms=3_000, heartbeat_ms=500, transaction_ms=5_000, message_ms=3_000, request_ms=1_500)
-WAIT_S = 120.0
+WAIT_S = 300.0
 
 
 @asynccontextmanager

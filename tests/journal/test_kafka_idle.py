@@ -12,7 +12,7 @@ from tests.journal.test_kafka_owners import opened
 from tests.kafka.broker import Cluster
 from tests.kafka.fixtures import need_kafka
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 IDLE_S = 2.5
 COMMITS_MAX = 10
 FORGETFUL = {

@@ -26,7 +26,7 @@ from tests.kafka.broker import quiet
 from tests.kafka.fixtures import Kafka
 from tests.kafka.proxy import Kind, Proxy
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 SESSION_MS = 2_000
 
 

@@ -19,6 +19,7 @@ from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.journal.kafka.records import Done, read_pending
+from evento.journal.kafka.restore import Restoring
 from evento.journal.kafka.verify import Verified, verify
 from evento.model.keys import EntityKey
 from evento.model.transition import Input, Refusal, Transition
@@ -27,7 +28,7 @@ from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @asynccontextmanager
@@ -402,3 +403,24 @@ async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_c
             await appended(partition, run(key, version, f"c{version}"))
             assert await read() == version + 1
             await asyncio.gather(*reading)
+
+
+@pytest.mark.parametrize(("moment", "seen"), [("_read_outcomes", 2), ("_read_states", 1)])
+async def test_a_commit_that_comes_while_another_node_is_read_is_shown_whole_or_not_at_all(
+    moment: str, seen: int, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, loop, read = kafka.address(partitions=1), asyncio.get_running_loop(), getattr(Restoring, moment)
+    async with owned(address, tmp_path / "a") as (first, partition), opened(address, tmp_path / "b") as second:
+        [key] = keys(first, 1)
+        await appended(partition, run(key, 0, "c0"))
+
+        def late(*arguments: Any) -> Any:
+            asyncio.run_coroutine_threadsafe(appended(partition, run(key, 1, "c1")), loop).result(WAIT_S)
+            return read(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Restoring, moment, late)
+            [entry] = await second.history.read_instances("bank", "Account")
+            assert entry.state == state(seen)
+        [entry] = await second.history.read_instances("bank", "Account")
+        assert entry.state == state(2)

@@ -16,7 +16,7 @@ from tests.kafka.broker import quiet
 from tests.kafka.client import make_topic, producer, write
 from tests.kafka.fixtures import Kafka
 
-ANSWER_S = 30.0
+ANSWER_S = 90.0
 NEW_TOPICS = 12
 THREADS = 4
 

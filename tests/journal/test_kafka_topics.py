@@ -25,7 +25,7 @@ from tests.kafka.broker import quiet, run_tool
 from tests.kafka.client import make_topic
 from tests.kafka.fixtures import Kafka
 
-ANSWER_S = 30.0
+ANSWER_S = 90.0
 ADDRESS = KafkaAddress(bootstrap="one:1", prefix="acme.")
 
 

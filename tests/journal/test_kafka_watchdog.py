@@ -12,7 +12,7 @@ from tests.journal.kafka_nodes import Node, assert_exactly_once
 from tests.kafka.fixtures import Kafka
 
 COUNT, PARTITIONS = 400, 2
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 async def test_what_the_client_library_does_to_a_commit_ends_an_ownership_and_the_node_goes_on(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-WAIT_S = 15.0
+WAIT_S = 90.0
 
 
 class Received(NamedTuple):
