@@ -177,7 +177,7 @@ async def test_nobody_but_a_node_is_served(cluster: Cluster) -> None:
 
 
 async def test_a_node_with_another_secret_is_in_no_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evento.cluster.asking.OWNER_WAIT_S", 0.2)
+    monkeypatch.setattr("evento.cluster.asking.OWNER_WAIT_S", 3.0)
     stranger = await cluster.join(secret="the secret of somebody else")  # noqa: S106
     status, told = await cluster.get(stranger, "/v1/tests/Counter/c1")
     assert status == 503 and "not signed" in told["detail"], told

@@ -248,7 +248,7 @@ async def test_all_of_it_runs_together_and_goes_on_without_a_node_that_is_killed
     await composed.deposit("by-the-other", second)
     second.kill()
     await composed.deposit("without-it", first)
-    assert owners(first) == {first.url}
+    await asyncio.to_thread(wait_owned, first, first)
     async with Client(first.url) as client:
         found = await read_final(client, bank.CHECKING)
     assert {key: (version, state["balance"]) for (_, key), (version, state) in found.states.items()} == dict.fromkeys(

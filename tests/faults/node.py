@@ -24,6 +24,7 @@ EVENTO = str(Path(sys.executable).with_name("evento"))
 START_S = 180.0  # on a machine with much else to do
 STOP_S = 90.0
 _POLL_S = 0.02
+_FUNCTION_KILLED = "was killed by signal 9"
 
 
 class Node:
@@ -164,6 +165,14 @@ class Node:
         """Return the processes of its functions: those that have started no other."""
         parents = _parents()
         return [pid for pid in self.descendants() if pid not in parents.values()]
+
+    def end_function(self) -> None:
+        """End its function with kill -9, and return when the platform knows: a call that found it dead would be an attempt."""
+        known = self.log().count(_FUNCTION_KILLED)
+        assert self.kill_function()
+        for _ in eventually("the platform knows that its function is gone"):
+            if self.log().count(_FUNCTION_KILLED) > known:
+                return
 
     def kill_function(self, number: int = 0) -> bool:
         """End a function's process with kill -9; return whether there was one."""

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
 from evento.journal.base import CommandRef, EntityPlace, Journal, Partition
 from evento.journal.kafka import intake, membership, topics
 from evento.journal.kafka import journal as journal_module
+from evento.journal.kafka.clients import Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
 from evento.journal.kafka.records import Done, read_pending
@@ -29,11 +31,15 @@ from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
 
 WAIT_S = 120.0
+# A machine that has much else to do is not taken for one that stood still; heartbeats are soon, so that partitions move at once.
+PATIENT = Times(session_ms=12_000, heartbeat_ms=300, transaction_ms=12_000, message_ms=10_000, request_ms=8_000)
 
 
 @asynccontextmanager
-async def opened(address: str, folder: Path, name: str = "http://127.0.0.1:7070") -> AsyncIterator[Journal]:
-    async with open_kafka(cluster_at(address, name), folder, SystemClock()) as journal:
+async def opened(
+    address: str, folder: Path, name: str = "http://127.0.0.1:7070", *, times: Times = PATIENT
+) -> AsyncIterator[Journal]:
+    async with open_kafka(replace(cluster_at(address, name), times=times), folder, SystemClock()) as journal:
         await journal.provide(ENTITIES)
         yield journal
 

@@ -46,9 +46,10 @@ async def test_killing_the_process_again_and_again_loses_nothing_that_was_told(t
         child = start(path)
         assert child.stdout is not None
         assert child.stdout.readline() == "OPEN\n"
-        await asyncio.sleep(chance.uniform(0.01, 0.12))
+        lines = [child.stdout.readline() for _ in range(chance.randrange(20, 80))]
+        await asyncio.sleep(chance.uniform(0.0, 0.02))
         child.kill()
-        lines = child.communicate()[0].splitlines(keepends=True)
+        lines += child.communicate()[0].splitlines(keepends=True)
         for line in lines:
             name, _, version = line.partition(" ")
             if version.endswith("\n"):
