@@ -5,10 +5,10 @@ Blocks: for threads.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, TopicDescription
 from msgspec import Struct
 
 from evento.errors import JournalLost, JournalUnreachable
@@ -80,10 +80,17 @@ class Survey:
 
     def members(self, group: str, topic: str) -> list[Member]:
         """Return the group's members, if its partitions are assigned just now; nothing in the middle of a rebalance."""
-        described = self._asked(
-            self._admin,
-            lambda admin: admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S),
-        )
+
+        def ask(admin: AdminClient) -> ConsumerGroupDescription:
+            # First something else: the client library ends the process where it has found the group's coordinator, and loses the
+            # connection before it has asked it (librdkafka 2.16, issue 4605). So nothing is asked of a cluster that is away.
+            admin.list_topics(topic, timeout=REQUEST_S)
+            return cast(
+                "ConsumerGroupDescription",
+                admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S),
+            )
+
+        described = self._asked(self._admin, ask)
         if described.state.name != "STABLE":
             return []
         return [
