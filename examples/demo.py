@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build" / "demo"
 BANK = ROOT / "examples" / "bank"
 EVENTO = str(Path(sys.executable).with_name("evento"))
-READY_S = 60.0
-STOP_S = 15.0
+READY_S = 180.0
+STOP_S = 60.0
 ACCOUNTS = 500
 COMMANDS = 10_000
 KILL_AFTER = 2_000  # answers
@@ -85,7 +85,7 @@ class Platform:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as response:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:  # noqa: S310
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

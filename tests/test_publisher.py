@@ -45,7 +45,7 @@ async def test_what_is_refused_is_tried_again_and_only_the_newest_is_published()
         return len(schemas)
 
     publisher = Publisher(publish, clock, "acme.")
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(publisher.run())
         publisher.show(catalog(1))
         publisher.show(catalog(2))

@@ -344,7 +344,7 @@ def _short(result: Result) -> str:
     return f"{events or 'no events'}, {state}, {result.failure or 'no failure'}"
 
 
-async def wait_healthy(target: str, within_s: float = 10.0) -> None:
+async def wait_healthy(target: str, within_s: float = 60.0) -> None:
     """Wait until a function that was just started takes calls. Raises TimeoutError."""
     clock = SystemClock()
     async with asyncio.timeout(within_s), probing(target) as probe:

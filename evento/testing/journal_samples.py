@@ -15,7 +15,7 @@ from evento.model.transition import Appended, Run, Transition
 OpenJournal = Callable[[], AbstractAsyncContextManager[Journal]]
 PARTITION = 0
 TIME_US = 1_790_000_000_000_000
-WAIT_S = 30.0
+WAIT_S = 120.0
 HOSTILE_IDS = (
     "Ünïcødé",
     "🏦👩‍🚀",

@@ -112,6 +112,6 @@ async def test_verify_tells_every_difference(server: Server) -> None:
 async def test_the_command_line_tells_how_many_states_verify_could_not_compare(server: Server) -> None:
     command = [EVENTO, "verify", "--url", server.url]
     server.scripted.stale = 7
-    told = await asyncio.to_thread(partial(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True))
+    told = await asyncio.to_thread(partial(subprocess.run, command, capture_output=True, text=True, timeout=180, check=True))
     assert "7 states are of an earlier apply or schema: they are shown to nobody, and not compared with" in told.stderr
     assert told.stderr.endswith("everything agrees\n")

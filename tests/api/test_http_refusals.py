@@ -89,7 +89,7 @@ async def raw(server: Server, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(request)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             try:
                 return await reader.read(1 << 16)
             except ConnectionResetError:

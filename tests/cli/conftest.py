@@ -70,7 +70,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     yield running
     process.terminate()
     try:
-        code = process.wait(20)
+        code = process.wait(90)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

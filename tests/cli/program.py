@@ -1,7 +1,6 @@
 """Runs the program `evento` as a person does: as a process, with a clean environment."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +12,9 @@ from typing import NamedTuple
 from typer.testing import CliRunner
 
 from evento.cli.main import app
+from tests.ports import free_port
 
-START_S = 30.0
+START_S = 180.0
 
 
 class Done(NamedTuple):
@@ -42,7 +42,7 @@ def evento(*arguments: str, stdin: str | None = None, **env: str) -> Done:
 def evento_process(*arguments: str, cwd: Path, **env: str) -> Done:
     """Run the program to its end, in a process of its own."""
     command = [sys.executable, "-m", "evento", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(**env), cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment(**env), cwd=cwd)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -65,7 +65,7 @@ class Platform:
 
 def start(module: Path, data: Path, **env: str) -> "tuple[Platform, subprocess.Popen[bytes]]":
     """Start `evento dev` and wait until it takes Commands."""
-    port = _free_port()
+    port = free_port()
     log_file = data.with_suffix(".log")
     command = [sys.executable, "-m", "evento", "dev", str(module), "--data", str(data), "--port", str(port)]
     with log_file.open("wb") as log:
@@ -86,9 +86,3 @@ def _ready(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -82,7 +82,7 @@ def test_a_file_of_commands_is_sent_in_one_stream_and_counted(platform: Platform
 def test_a_command_that_keeps_failing_is_parked_then_retried_or_discarded(platform: Platform) -> None:
     sent(platform, "parked", "amount=1", "note=poison", "--id", "bad", "--wait", "0")
     listed = ""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while "bad" not in listed and time.monotonic() < deadline:
         listed = platform("commands", "list", "--parked").stdout
     assert re.search(r"shop/Till/parked +Pay +bad +parked +2 .*poison", listed)

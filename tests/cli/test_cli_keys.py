@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -14,15 +13,16 @@ from pathlib import Path
 import pytest
 from program import Platform, environment, evento, evento_process, start
 
+from tests.faults.node import eventually
+from tests.ports import free_port
+
 BANK = Path(__file__).parents[2] / "examples" / "bank"
 
 
 @contextmanager
 def elsewhere(folder: Path, **env: str) -> Iterator[Path]:
     """Run the bank's function as somebody else would, and return manifests that have its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     sdk = [sys.executable, "-m", "evento.sdk"]
     described = subprocess.run([*sdk, "--describe", "bank"], cwd=BANK, env=environment(), capture_output=True, check=True)
     documents = json.loads(described.stdout)
@@ -46,7 +46,7 @@ def developing(manifests: Path, **env: str) -> Iterator[Platform]:
         yield running
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(90)
 
 
 OPEN = ("send", "bank/Checking/alice", "OpenChecking", "owner=Alice", "overdraft_limit=0.00")
@@ -75,7 +75,7 @@ def test_the_check_of_a_function_that_wants_signatures_needs_the_key(tmp_path: P
 
 
 def wait(url: str) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while time.monotonic() < until:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/evento/health"):  # noqa: S310
             return
@@ -93,9 +93,11 @@ def test_who_cannot_call_a_function_is_told_what_to_do(tmp_path: Path, env: dict
     public = evento("keys", "make", str(tmp_path / "signing.pem")).stdout.strip()
     with elsewhere(tmp_path, EVENTO_FUNCTION_KEYS=public) as manifests, developing(manifests, **env) as platform:
         assert platform(*OPEN, "--wait", "2").stdout == "pending\n"
+        for _ in eventually("it is told"):
+            health = json.load(urllib.request.urlopen(f"{platform.url}/healthz"))  # noqa: S310
+            if any(message in each["message"] for each in health["functions"]):
+                break
         assert message in platform.log().replace('\\"', '"')
-        health = json.load(urllib.request.urlopen(f"{platform.url}/healthz"))  # noqa: S310
-        assert any(message in each["message"] for each in health["functions"]), health
 
 
 def test_make_prints_the_public_key_alone_and_show_prints_it_again(tmp_path: Path) -> None:

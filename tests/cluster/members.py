@@ -1,7 +1,6 @@
 """Nodes of one cluster, each with an HTTP face of its own, in one process; started, stopped and lost one by one."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,19 +16,18 @@ from evento.cluster.peering import Credentials
 from evento.registry.reading import read_deployment
 from evento.settings import Settings
 from tests.cluster.shared import Shared, SharedJournal
+from tests.ports import free_port
 
 SOURCE = Path(__file__).with_name("counter.py")
 SECRET = "a secret that nodes share"  # noqa: S105
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 class Member:
     """One node."""
 
     def __init__(self, shared: Shared, folder: Path, secret: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.shared = shared
         self.node: Node | None = None

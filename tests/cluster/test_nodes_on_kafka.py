@@ -33,7 +33,7 @@ def two_nodes(folder: Path, kafka: Kafka) -> Iterator[tuple[Node, Node]]:
 
 def wait_spread(*nodes: Node) -> None:
     """Wait until every node knows of every partition, and each has some."""
-    for _ in eventually("the partitions are spread", 60):
+    for _ in eventually("the partitions are spread", 120):
         told = [json.load(urllib.request.urlopen(node.url + "/healthz")) for node in nodes]  # noqa: S310
         places = [{part["number"]: part["node"] for part in status["partitions"]} for status in told]
         if all(place == places[0] for place in places) and set(places[0].values()) == {node.url for node in nodes}:

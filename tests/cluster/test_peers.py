@@ -46,7 +46,7 @@ from evento.errors import EventoError, InvalidRequest, Overloaded, SettingsError
 from evento.model.command import Command, Context
 from evento.model.keys import EntityKey
 from evento.settings import Settings
-from tests.cluster.members import SECRET, Cluster, Member, cluster_of
+from tests.cluster.members import SECRET, WAIT_S, Cluster, Member, cluster_of
 
 US = 1_000_000
 HERE = "http://10.0.0.1:7070"
@@ -177,7 +177,7 @@ async def test_nobody_but_a_node_is_served(cluster: Cluster) -> None:
 
 
 async def test_a_node_with_another_secret_is_in_no_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evento.cluster.asking.OWNER_WAIT_S", 0.2)
+    monkeypatch.setattr("evento.cluster.asking.OWNER_WAIT_S", 3.0)
     stranger = await cluster.join(secret="the secret of somebody else")  # noqa: S106
     status, told = await cluster.get(stranger, "/v1/tests/Counter/c1")
     assert status == 503 and "not signed" in told["detail"], told
@@ -274,7 +274,7 @@ async def test_an_answer_that_no_node_gave_is_not_believed() -> None:
 )
 async def test_what_is_no_frame_ends_the_lane_and_nothing_else(cluster: Cluster, body: bytes) -> None:
     for path in (SINGLES_PATH, STREAMS_PATH):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             answer = await said(cluster, path, body)
         assert all(not decode_answers(frame).taken for frame in Frames(TOLD_FRAME_BYTES_MAX).feed(answer))
     assert (await cluster.count(cluster.members[0], "c1", 1))[0] == 200

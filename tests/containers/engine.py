@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -19,12 +18,14 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "containers"
 BASE = BUILD / "base.tar"
 PACKAGES = ("fastavro", "uvicorn", "httptools", "uvloop", "click", "h11")
 BASE_PYTHON = "3.11"  # what the base image has
-READY_S = 20.0
+READY_S = 120.0
 _FORGOTTEN = "30m"
 _DIGITS = 12
 _SOCKET = "engine.sock"
@@ -41,7 +42,7 @@ class Engine:
     def __init__(self, folder: Path, command: Sequence[str], serve: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
         self.folder = folder
         self.url = f"unix://{folder}/{_SOCKET}"
-        self.registries = [f"127.0.0.1:{_free_port()}" for _ in range(_REGISTRIES)]
+        self.registries = [f"127.0.0.1:{free_port()}" for _ in range(_REGISTRIES)]
         self._command = command
         self._serve = serve
         self._options = options
@@ -236,12 +237,6 @@ def _kind_tested() -> str:
 def _storage(driver: str, memory: Path) -> list[str]:
     places = {"--root": BUILD / driver, "--runroot": memory / driver, "--tmpdir": memory / f"{driver}-tmp"}
     return ["--storage-driver", driver, *(str(part) for place in places.items() for part in place)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _evento() -> Mapping[str, Path]:

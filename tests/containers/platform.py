@@ -44,7 +44,7 @@ def manifests(folder: Path, image: str, *, name: str = "puppet", retry: str = "{
     """Write the manifests of namespace `name`, whose only function is this image; `function` has more of its fields, as YAML."""
     file = folder / f"{name}.yaml"
     env = {"NAMESPACE": name} | function.pop("env", {})
-    fields = {"image": image, "timeout": "1s", "start": "10s", "env": json.dumps(env)} | function
+    fields = {"image": image, "timeout": "10s", "start": "60s", "env": json.dumps(env)} | function
     parts = [
         _resource("Entity", "Counter", name, {"apply": name}),
         _resource("Event", "Done", name, {"entity": "Counter"}),
@@ -66,7 +66,7 @@ def _resource(kind: str, name: str, namespace: str, fields: Mapping[str, Any]) -
 
 def metric(node: Node, name: str, **labels: str) -> float:
     """Return a number from the metrics page; 0 if it is not there."""
-    with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as response:  # noqa: S310
+    with urllib.request.urlopen(f"{node.url}/metrics", timeout=60) as response:  # noqa: S310
         text = response.read().decode()
     for line in text.splitlines():
         found = re.fullmatch(rf"{name}{{(.*)}} (\S+)", line)

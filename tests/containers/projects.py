@@ -19,7 +19,7 @@ BANK = ROOT / "examples" / "bank" / "bank.py"
 _PYTHON = "localhost/evento-test/python-pip:1"
 _DEBIAN = "localhost/evento-test/debian:1"
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-BUILD_S = 300
+BUILD_S = 600
 
 
 def base_image(engine: Engine) -> str:

@@ -15,7 +15,7 @@ from tests.containers.engine import Engine
 PROGRAM = "docker-registry"
 USER, PASSWORD = "joe", "secret-of-joe"
 _ENTRY = "joe:$2y$05$aYliK767zkdyldvzT7ywDuFO.JzUFIu0sctbDZqDefzVfzyZ6jp26"  # both, as bcrypt has them
-READY_S = 20.0
+READY_S = 120.0
 
 
 class Registry:
@@ -76,7 +76,7 @@ class Registry:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=1):
+            with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return True  # who are you?

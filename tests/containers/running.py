@@ -38,7 +38,7 @@ class Heard(ReplicaObserver):
 def contained(image: str, mode: str = "", **fields: Any) -> FunctionSpec:
     """Return a function that is this image, in a mode of the puppet."""
     env = {"MODE": mode} | fields.pop("env", {})
-    return FunctionSpec("test", "puppet", image=image, env=env, **{"timeout_s": 2.0, "start_s": 10.0} | fields)
+    return FunctionSpec("test", "puppet", image=image, env=env, **{"timeout_s": 30.0, "start_s": 90.0} | fields)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """`evento function build` with a real engine: an image of a project that is deployed and serves, the same each time, or why not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from evento.client import Client
 from tests.containers.engine import ROOT, Engine
 from tests.containers.platform import running
 from tests.containers.projects import base_image, evento_function, project
+from tests.faults.node import eventually
 
-NAME = "localhost/evento-test/built:1"
+NAME = f"localhost/evento-test/built-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}:1"  # others build at the same time
 MANIFESTS = ROOT / "examples" / "bank" / "manifests.yaml"
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 
@@ -66,9 +68,10 @@ def test_what_is_built_elsewhere_and_later_is_the_same_image(engine: Engine, bas
     said = evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base)
     digest, before = said.split()[1], content(engine)
     evento_function(engine.url, "build", str(bank), "-t", NAME, "--base", base)
-    assert set(engine.cli("images", "--all", "--quiet", "--filter", "reference=*/evento-build*").split()) == set()
-    engine.cli("rmi", NAME)
-    engine.cli("image", "prune", "--force")  # all that was made on the way, too
+    for _ in eventually("nothing is left of building"):
+        if not engine.cli("images", "--all", "--quiet", "--filter", "reference=*/evento-build*"):
+            break
+    forget(engine)
     elsewhere = tmp_path / "elsewhere" / "another"
     shutil.copytree(bank, elsewhere, copy_function=shutil.copyfile)
     said = evento_function(engine.url, "build", str(elsewhere), "-t", NAME, "--base", base, "--output", "json")
@@ -78,6 +81,15 @@ def test_what_is_built_elsewhere_and_later_is_the_same_image(engine: Engine, bas
     (elsewhere / "bank.py").write_text((elsewhere / "bank.py").read_text() + "# another\n")
     other = evento_function(engine.url, "build", str(elsewhere), "-t", NAME, "--base", base).split()[1]
     assert other != digest and content(engine)["RootFS"]["Layers"][:-1] == before["RootFS"]["Layers"][:-1]
+
+
+def forget(engine: Engine) -> None:
+    """Remove the image, and all that was made on the way to it."""
+    steps = {each.removeprefix("sha256:") for each in engine.cli("history", "--quiet", "--no-trunc", NAME).split()}
+    engine.cli("rmi", NAME)
+    nameless = engine.cli("images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true").split()
+    for each in {each.removeprefix("sha256:") for each in nameless} & steps:
+        engine.cli("rmi", "--force", each, insist=False)
 
 
 def content(engine: Engine) -> dict[str, Any]:

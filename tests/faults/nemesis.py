@@ -160,7 +160,7 @@ class Nemesis:
         await until(lambda: sum(map(_owned, others)) == self._nodes.deployment.partitions, "others have a zombie's partitions")
         await held.release()
         node.resume()
-        for _ in range(int(SESSION_S / _POLL_S)):
+        for _ in range(int(10 * SESSION_S / _POLL_S)):
             if node.log().count(ZOMBIE) > before:
                 self.zombies += 1
                 return

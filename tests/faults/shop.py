@@ -12,12 +12,12 @@ from tests.faults.node import ROOT
 POISON = "6.66"
 RAISES = 'raise RuntimeError("cannot think about this amount")'
 HANGS = "time.sleep(3600)"
-LATE = "time.sleep(1.3)"  # and then it answers, when nobody listens any more
+LATE = "time.sleep(4.0)"  # and then it answers, when nobody listens any more
 CRASHES = "os._exit(3)"
 _DEPOSIT = "def receive(command: ReceiveDeposit, account: Checking | None)"
 _COMMAND = "events: [MoneyReceived]\n  rejections: [DepositRejected]\n  handle: bank-functions\n"
 _FUNCTION = 'command: [python, "-m", evento.sdk, "bank:app"]\n'
-_TIMEOUT = "1s"
+_TIMEOUT = "3s"
 
 
 class Shop:

@@ -19,14 +19,15 @@ from tests.kafka.client import ANSWER_S, producer
 from tests.kafka.fixtures import Running, delete_topics
 
 COMMANDS = 40
-AWHILE_S = 60.0
+AWHILE_S = 180.0
+PATIENT = {"EVENTO_KAFKA_SESSION_S": "30"}  # what is slow is not taken for what stood still, and takes nothing over again
 
 
 @pytest.fixture
 def nodes(kafka_broker: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """One node with one partition."""
     prefix = f"t{secrets.token_hex(4)}."
-    with running(tmp_path_factory.mktemp("health"), kafka_broker.bootstrap, prefix, count=1, partitions=1) as found:
+    with running(tmp_path_factory.mktemp("health"), kafka_broker.bootstrap, prefix, count=1, partitions=1, env=PATIENT) as found:
         yield found
     delete_topics(kafka_broker.bootstrap, prefix)
 

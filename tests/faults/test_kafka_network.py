@@ -13,7 +13,7 @@ from tests.kafka.proxy import Kind, Proxy
 ACCOUNTS = [f"account-{number}" for number in range(16)]
 CUTS = 5
 CUT_AFTER_S = 0.3
-MENDED_S = 30.0  # it takes some 2 s
+MENDED_S = 120.0  # it takes some 2 s
 
 
 def deposits(what: str, count: int) -> list[Json]:

@@ -42,7 +42,7 @@ from tests.kafka.fixtures import Running, delete_topics
 ACCOUNTS = ["ada", "Zoë 1", "grace"]
 JAVA = ROOT / "build" / "kafka" / "java"
 HOW_TO = ROOT / "docs" / "how-to"
-PROGRAM_S = 90.0
+PROGRAM_S = 240.0
 _KCAT = re.compile(r"^(.*) \d+ ce_specversion=1\.0,.*,ce_type=bank\.(\w+),ce_subject=\1,.*,ce_sequence=(\d{20}),", re.M)
 _JAVA = re.compile(r"^(.*) (\d+) bank\.(\w+) (\{.*\})$", re.M)
 _PYTHON = re.compile(

@@ -30,8 +30,8 @@ from tests.kafka.secure import allow, allow_as_the_page_says, rights_of, secured
 PASSWORD, WRONG = "hush-of-the-node", "hush-that-is-wrong"
 JOURNAL = "kafka://{address}?prefix=acme.&partitions=1&replication=1&min_insync=1"
 TRANSACTION_MS = 60_000  # that the brokers allow; copies ask for more, commits for less
-REFUSED_S = 30.0
-COPY_S = 150.0  # one that fails on a slow machine is tried again after a minute
+REFUSED_S = 180.0
+COPY_S = 300.0  # one that fails on a slow machine is tried again after a minute
 
 
 class Right(NamedTuple):

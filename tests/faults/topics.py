@@ -25,7 +25,7 @@ from tests.kafka.client import ends
 
 Json = dict[str, Any]
 Fold = Callable[[Json | None, Json], Json]
-ANSWER_S = 60.0
+ANSWER_S = 120.0
 BATCH_RECORDS = 5_000
 _FRAMING_BYTES = 5
 _OTHERS = ("conflict", "discarded")

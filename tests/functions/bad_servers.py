@@ -77,7 +77,7 @@ async def serving(socket: Path, behave: Behaviour) -> AsyncIterator[None]:
 
 
 def spec(**fields: object) -> FunctionSpec:
-    return FunctionSpec(**({"namespace": "test", "name": "puppet", "timeout_s": 2.0, "start_s": 10.0} | fields))  # type: ignore[arg-type]
+    return FunctionSpec(**({"namespace": "test", "name": "puppet", "timeout_s": 30.0, "start_s": 60.0} | fields))  # type: ignore[arg-type]
 
 
 def one(order: bytes = b"ok", instance: str = "a") -> InstanceCall:

@@ -49,6 +49,10 @@ async def act(order: bytes) -> bytes | None:
         time.sleep(1000)  # noqa: ASYNC251 - that is the point
     if verb == "sleep":
         await asyncio.sleep(float(argument))
+    if verb == "meet":
+        while _most < int(argument):  # noqa: ASYNC110 - each call that comes raises it
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # for one too many to come
     if verb == "env":
         return json.dumps(dict(os.environ)).encode()
     if verb == "where":

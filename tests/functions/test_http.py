@@ -21,6 +21,7 @@ from evento.protocol.envelope import DISCOVERY, encode
 
 GOOD = answer(reply_body())
 TLS = ssl.create_default_context()
+WAIT_S, HANG_S = 60.0, 600.0
 
 
 def discovery(**entity: object) -> bytes:
@@ -38,7 +39,7 @@ async def call(function: HttpFunction) -> Reply:
 
 async def outcome(tmp_path: Path, behave: Behaviour, **fields: object) -> EventoError:
     async with serving(tmp_path / "s", behave):
-        function = client(tmp_path / "s", **({"timeout_s": 0.3} | fields))
+        function = client(tmp_path / "s", **fields)
         with pytest.raises(EventoError) as caught:
             await call(function)
         function.close()
@@ -132,7 +133,7 @@ async def test_an_endless_chunked_answer_is_cut_at_the_limit(tmp_path: Path) -> 
             await writer.drain()
             sent += 65536
 
-    error = await outcome(tmp_path, behave, timeout_s=10.0)
+    error = await outcome(tmp_path, behave)
     assert isinstance(error, InvalidFunctionResult) and "too large" in error.message
     assert sent < 2 * RESPONSE_BYTES_MAX
 
@@ -170,13 +171,13 @@ async def test_a_certificate_that_does_not_verify_is_unavailable(tmp_path: Path)
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
-    await asyncio.sleep(30)
+    await asyncio.sleep(HANG_S)
 
 
 async def hang_in_the_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
     writer.write(GOOD[:-3])
-    await asyncio.sleep(30)
+    await asyncio.sleep(HANG_S)
 
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -189,9 +190,9 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @pytest.mark.parametrize("behave", [hang, hang_in_the_body, drip])
 async def test_an_answer_that_does_not_come_whole_in_time_is_a_timeout(tmp_path: Path, behave: Behaviour) -> None:
     started = asyncio.get_running_loop().time()
-    error = await outcome(tmp_path, behave)
+    error = await outcome(tmp_path, behave, timeout_s=0.3)
     assert isinstance(error, FunctionTimeout)
-    assert asyncio.get_running_loop().time() - started < 1.0
+    assert asyncio.get_running_loop().time() - started < HANG_S / 2
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200 OK\r\n", GOOD[:-1], CHUNKED + b"5\r\nab"])
@@ -234,8 +235,8 @@ async def test_a_call_that_timed_out_is_cancelled_at_the_function_too(tmp_path: 
 
     async with serving(tmp_path / "s", behave):
         with pytest.raises(FunctionTimeout):
-            await call(client(tmp_path / "s", timeout_s=0.1))
-        async with asyncio.timeout(1.0):
+            await call(client(tmp_path / "s", timeout_s=1.0))
+        async with asyncio.timeout(WAIT_S):
             await hung_up.wait()
 
 
@@ -264,7 +265,6 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced(tmp_path: Pat
 
 async def test_a_connection_to_a_host_is_made_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a function that was scaled up behind one name would never see its share of calls."""
-    monkeypatch.setattr("evento.functions.http.LIFE_MAX_S", 0.05)
     connections = 0
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -280,7 +280,7 @@ async def test_a_connection_to_a_host_is_made_anew_after_a_while(monkeypatch: py
         function = HttpFunction(spec(), address, Expected(), SystemClock())
         for expected in (1, 1, 1, 2):
             if expected == 2:
-                await asyncio.sleep(0.06)
+                monkeypatch.setattr("evento.functions.http.LIFE_MAX_S", 0.0)
                 await call(function)  # the last one on the old connection
             await call(function)
             assert connections == expected
@@ -289,6 +289,7 @@ async def test_a_connection_to_a_host_is_made_anew_after_a_while(monkeypatch: py
 
 async def test_not_more_than_the_allowed_calls_are_under_way_at_once(tmp_path: Path) -> None:
     under_way = most = 0
+    full = asyncio.Event()
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal under_way, most
@@ -296,7 +297,10 @@ async def test_not_more_than_the_allowed_calls_are_under_way_at_once(tmp_path: P
             await read_request(reader)
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0.01)
+            if most == CONNECTIONS_MAX:
+                full.set()
+            await full.wait()
+            await asyncio.sleep(0.01)  # for one too many to come
             under_way -= 1
             writer.write(GOOD)
 
@@ -358,23 +362,27 @@ async def test_a_function_that_serves_something_else_is_refused_at_once(tmp_path
 
 
 async def test_health_needs_no_free_connection(tmp_path: Path) -> None:
+    called = asyncio.Semaphore(0)
+
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"POST"):
-            await asyncio.sleep(30)
+            called.release()
+            await asyncio.sleep(HANG_S)
         assert b"GET /evento/health HTTP/1.1" in head
         writer.write(answer(b""))
 
     async with serving(tmp_path / "s", behave):
-        function = client(tmp_path / "s", timeout_s=0.5)
-        with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(CONNECTIONS_MAX):
-                    tasks.create_task(call(function))
-                await asyncio.sleep(0.1)
-                assert await function.healthy(0.3)
+        function = client(tmp_path / "s", timeout_s=WAIT_S)
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(call(function)) for _ in range(CONNECTIONS_MAX)]
+            for _ in calls:
+                await called.acquire()
+            assert await function.healthy(WAIT_S / 2)
+            for each in calls:
+                each.cancel()
         function.close()
-    assert not await function.healthy(0.3)
+    assert not await function.healthy(WAIT_S)
 
 
 async def test_a_url_function_is_called_over_tcp_below_its_path() -> None:

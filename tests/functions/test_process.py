@@ -8,8 +8,8 @@ import signal
 import stat
 import sys
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from evento.model.resources import FunctionSpec
 
 SCRIPT = str(Path(__file__).with_name("scripted_function.py"))
 LOGGER = "evento.function.test.puppet"
+WAIT_S = 60.0
 
 
 def scripted(mode: str = "", **fields: object) -> FunctionSpec:
@@ -48,12 +49,22 @@ def runs(pid: int) -> bool:
         return False
 
 
-async def gone(pid: int, within_s: float = 2.0) -> bool:
-    for _ in range(int(within_s / 0.02)):
+async def gone(pid: int) -> bool:
+    for _ in range(int(WAIT_S / 0.02)):
         if not runs(pid):
             return True
         await asyncio.sleep(0.02)
     return False
+
+
+def started() -> set[int]:
+    """Return the functions' processes: those that the guards, which this process has started, have started."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(") ")[2].split()[1])
+    guards = {pid for pid, parent in parents.items() if parent == os.getpid()}
+    return {pid for pid, parent in parents.items() if parent in guards}
 
 
 async def test_it_starts_when_needed_serves_and_is_gone_afterwards() -> None:
@@ -63,7 +74,7 @@ async def test_it_starts_when_needed_serves_and_is_gone_afterwards() -> None:
         pid = int(await do(client, "pid"))
         child = int(await do(client, "spawn"))
         assert pid == int(await do(client, "pid"))
-    assert await gone(pid, 0.1) and await gone(child, 0.1)
+    assert await gone(pid) and await gone(child)
 
 
 async def test_many_who_need_it_at_once_start_it_once() -> None:
@@ -113,13 +124,14 @@ async def test_what_it_writes_is_in_the_log_under_its_name(caplog: pytest.LogCap
         async with serving(scripted()) as client:
             await client.ready()
             await do(client, "print hello \x1b[31m world")
-            await asyncio.sleep(0.1)
-    assert (LOGGER, logging.INFO, r"hello \x1b[31m world") in caplog.record_tuples
+            async with asyncio.timeout(WAIT_S):
+                while (LOGGER, logging.INFO, r"hello \x1b[31m world") not in caplog.record_tuples:  # noqa: ASYNC110  it comes by a pipe
+                    await asyncio.sleep(0.02)
 
 
 async def test_a_flood_of_output_does_not_block_it_and_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
-        async with serving(scripted(timeout_s=10.0)) as client:
+        async with serving(scripted(timeout_s=60.0)) as client:
             await client.ready()
             await do(client, "flood")
             assert await do(client) == "ok"
@@ -133,7 +145,7 @@ async def test_a_function_that_ends_at_once_is_unavailable_and_says_why() -> Non
         started = asyncio.get_running_loop().time()
         with pytest.raises(FunctionUnavailable, match="exited with status 7; its last output: this will not do"):
             await client.ready()
-        assert asyncio.get_running_loop().time() - started < 3.0
+        assert asyncio.get_running_loop().time() - started < spec().start_s / 2
 
 
 @pytest.mark.parametrize(
@@ -177,7 +189,7 @@ async def test_a_call_while_it_starts_is_told_soon_that_it_is_not_ready() -> Non
         started = asyncio.get_running_loop().time()
         with pytest.raises(FunctionUnavailable, match="being started"):
             await do(client)
-        assert asyncio.get_running_loop().time() - started < 2.0
+        assert asyncio.get_running_loop().time() - started < spec().start_s / 2
 
 
 @pytest.mark.parametrize(
@@ -201,10 +213,11 @@ async def test_it_is_restarted_without_being_asked() -> None:
         pid = int(await do(client, "pid"))
         os.kill(pid, signal.SIGKILL)
         assert await gone(pid)
-        await asyncio.sleep(1.5)
-        started = asyncio.get_running_loop().time()
+        async with asyncio.timeout(WAIT_S):
+            while not started():  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.02)
+        await client.ready()
         assert int(await do(client, "pid")) != pid
-        assert asyncio.get_running_loop().time() - started < 0.1
 
 
 async def test_restarts_are_further_and_further_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,11 +234,22 @@ async def test_restarts_are_further_and_further_apart(monkeypatch: pytest.Monkey
     assert waits[:10] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
 
 
+async def another(client: FunctionClient, gone: Collection[int]) -> int:
+    """Return the function's process once it is none of these."""
+    while True:
+        with suppress(FunctionError):
+            pid = int(await do(client, "pid"))
+            if pid not in gone:
+                return pid
+        await asyncio.sleep(0.02)
+
+
 async def test_killed_under_load_it_recovers_and_only_calls_under_way_fail() -> None:
     outcomes: list[str] = []
+    over = asyncio.Event()
 
-    async def caller(client: FunctionClient, until_s: float) -> None:
-        while asyncio.get_running_loop().time() < until_s:
+    async def caller(client: FunctionClient) -> None:
+        while not over.is_set():
             try:
                 outcomes.append(await do(client))
             except FunctionError as error:
@@ -233,22 +257,25 @@ async def test_killed_under_load_it_recovers_and_only_calls_under_way_fail() -> 
 
     async with serving(scripted()) as client:
         await client.ready()
-        until_s = asyncio.get_running_loop().time() + 2.5
-        async with asyncio.TaskGroup() as tasks:
+        killed = set[int]()
+        async with asyncio.timeout(2 * WAIT_S), asyncio.TaskGroup() as tasks:
             for _ in range(8):
-                tasks.create_task(caller(client, until_s))
-            for _ in range(2):
-                await asyncio.sleep(0.3)
-                os.kill(int(await do(client, "pid")), signal.SIGKILL)
-                await client.ready()
+                tasks.create_task(caller(client))
+            for _ in range(3):
+                pid, enough = await another(client, killed), outcomes.count("ok") + 100
+                while outcomes.count("ok") < enough:  # noqa: ASYNC110  the callers have no time to tell
+                    await asyncio.sleep(0.02)
+                if len(killed) < 2:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+            over.set()
         assert await do(client) == "ok"
-    assert outcomes.count("ok") > 200
     assert 1 <= outcomes.count("function-crashed") <= 16
     assert set(outcomes) <= {"ok", "function-crashed", "function-unavailable"}
 
 
 async def test_a_function_that_blocks_is_killed_and_replaced() -> None:
-    async with serving(scripted(timeout_s=0.3)) as client:
+    async with serving(scripted(timeout_s=2.0)) as client:
         await client.ready()
         pid = int(await do(client, "pid"))
         with pytest.raises(FunctionTimeout):
@@ -258,8 +285,9 @@ async def test_a_function_that_blocks_is_killed_and_replaced() -> None:
         assert int(await do(client, "pid")) != pid
 
 
-async def test_a_function_that_hangs_in_some_calls_is_replaced_when_that_repeats() -> None:
-    async with serving(scripted(timeout_s=0.2)) as client:
+async def test_a_function_that_hangs_in_some_calls_is_replaced_when_that_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evento.functions.supervised._SUSPECT_S", WAIT_S)
+    async with serving(scripted(timeout_s=1.5)) as client:
         await client.ready()
         pid = await do(client, "pid")
         for _ in range(2):
@@ -275,7 +303,7 @@ async def test_a_function_that_hangs_in_some_calls_is_replaced_when_that_repeats
 
 async def test_a_stuck_function_that_is_not_called_is_found_by_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evento.functions.supervised.HEALTH_EVERY_S", 0.2)
-    async with serving(scripted(timeout_s=0.2)) as client:
+    async with serving(scripted(timeout_s=3.0)) as client:
         await client.ready()
         pid = int(await do(client, "pid"))
         os.kill(pid, signal.SIGSTOP)
@@ -287,11 +315,11 @@ async def test_stopping_lets_calls_under_way_end() -> None:
     async with serving(scripted()) as client:
         await client.ready()
         async with asyncio.TaskGroup() as tasks:
-            slow = tasks.create_task(do(client, "sleep 0.5"))
+            slow = tasks.create_task(do(client, "sleep 1.0"))
             await asyncio.sleep(0.1)
             pid = int(await do(client, "pid"))
             os.kill(pid, signal.SIGTERM)
-            assert await slow == "sleep 0.5"
+            assert await slow == "sleep 1.0"
 
 
 async def test_a_function_that_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,9 +328,7 @@ async def test_a_function_that_does_not_end_when_asked_is_killed(monkeypatch: py
         await client.ready()
         pid = int(await do(client, "pid"))
         spawned = int(await do(client, "spawn"))
-        stopping = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - stopping < 1.5
-    assert await gone(pid, 0.1) and await gone(spawned, 0.1)
+    assert await gone(pid) and await gone(spawned)
 
 
 async def test_after_stopping_calls_are_refused() -> None:

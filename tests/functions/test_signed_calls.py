@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from evento.functions.runtimes import Runtimes, UrlRuntime
 from evento.keys import SigningKey, make_signing_key
 from evento.testing.function_kit import wait_healthy
 from evento.testing.puppet import Play, puppet
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 _US = 1_000_000
@@ -44,9 +44,7 @@ class OtherClock(SystemClock):
 @contextmanager
 def function(**environment: str) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
     """Run the puppet on a port, as somebody elsewhere would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EVENTO_")}
     command = [sys.executable, "-m", "evento.sdk", "evento.testing.puppet:puppet"]
     told = {**kept, "PYTHONPATH": str(ROOT), "PORT": str(port), **environment}
@@ -66,7 +64,7 @@ def order() -> InstanceCall:
 async def play(url: str, key: SigningKey | None, *, off_s: int = 0) -> int:
     """Get ready and call, as a platform does; return how many Commands were done."""
     runtime = UrlRuntime(OtherClock(off_s), guard=Guard("loopback"), key=key)
-    async with Runtimes(runtime, runtime, runtime).serve(spec(url=url, start_s=5.0)) as client:
+    async with Runtimes(runtime, runtime, runtime).serve(spec(url=url, start_s=60.0)) as client:
         await client.ready()
         reply = await client.call(Operation.TURN, "puppet", "Puppet", [order()])
     return len(reply.instances[0].results)
@@ -140,7 +138,7 @@ async def test_the_path_of_the_url_is_signed_with_the_rest(tmp_path: Path, key: 
     server = await asyncio.start_server(behave, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     runtime = UrlRuntime(SystemClock(), guard=Guard("loopback"), key=key)
-    async with server, runtime.serve(spec(url=f"http://127.0.0.1:{port}/fn", start_s=0.2)) as client:
+    async with server, runtime.serve(spec(url=f"http://127.0.0.1:{port}/fn", start_s=5.0)) as client:
         with pytest.raises(FunctionUnavailable):
             await client.ready()
     lines = dict(line.split(": ", 1) for line in heads[0].decode().split("\r\n")[1:] if line)
@@ -181,7 +179,7 @@ async def test_nothing_of_a_large_unsigned_body_is_kept(key: SigningKey) -> None
 )
 def test_a_function_with_unusable_keys_does_not_start(environment: dict[str, str], message: str) -> None:
     with function(**environment) as (_, process):
-        assert process.wait(20) == 1
+        assert process.wait(90) == 1
         assert process.stderr is not None
         said = process.stderr.read()
     assert "does not start" in said and message in said and len(said.strip().splitlines()) == 1
@@ -191,6 +189,6 @@ def test_a_function_with_keys_and_without_cryptography_does_not_start(key: Signi
     (tmp_path / "cryptography").mkdir()
     (tmp_path / "cryptography" / "__init__.py").write_text("raise ModuleNotFoundError('cryptography')")
     with function(EVENTO_FUNCTION_KEYS=key.public, PYTHONPATH=f"{tmp_path}:{ROOT}") as (_, process):
-        assert process.wait(20) == 1
+        assert process.wait(90) == 1
         assert process.stderr is not None
         assert "pip install 'evento-platform[signed]'" in process.stderr.read()

@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from tests.journal.kafka_child import commands
 from tests.kafka.fixtures import Kafka
 
-WAIT_S = 60.0
-READ_S = 20.0
+WAIT_S = 180.0
+READ_S = 90.0
 
 
 class Node:
@@ -41,7 +41,10 @@ class Node:
     async def wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + WAIT_S
         while not condition():
-            assert self.process.poll() is None, (self.process.returncode, self.said[-20:])
+            if self.process.poll() is not None:
+                await asyncio.to_thread(self.listening.join, WAIT_S)  # the last that it said may still be on its way
+                assert condition(), (self.process.returncode, self.said[-20:])
+                return
             assert time.monotonic() < end, self.said[-20:]
             await asyncio.sleep(0.01)
 

@@ -36,7 +36,7 @@ STEPS = (
 COMMITS = 3  # that come to their end before
 STOOD_STILL_S = 1.0  # what a thread never waits on a machine that goes
 LATE_S = 3.0
-TIMES = Times(session_ms=2_000, heartbeat_ms=300, transaction_ms=3_000, message_ms=3_000, request_ms=2_500)
+TIMES = Times(session_ms=5_000, heartbeat_ms=300, transaction_ms=8_000, message_ms=5_000, request_ms=4_000)
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "late": signal.SIGSTOP}
 
 

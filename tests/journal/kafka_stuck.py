@@ -16,7 +16,7 @@ from evento.journal.kafka import transactions, watchdog
 from tests.journal.kafka_child import main
 
 COMMITS = 3
-TICKS = 3
+TICKS = 5
 _commits = count(1)
 
 
@@ -25,6 +25,7 @@ class Hanging(Producer):
 
     def begin_transaction(self) -> None:
         if next(_commits) > COMMITS:
+            watchdog.STUCK_TICKS = TICKS  # from now on: what is slow before is not taken for what hangs
             Event().wait()
         super().begin_transaction()
 
@@ -32,5 +33,4 @@ class Hanging(Producer):
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(levelname)s %(message)s")
     transactions.Producer = Hanging  # type: ignore[misc]
-    watchdog.STUCK_TICKS = TICKS
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

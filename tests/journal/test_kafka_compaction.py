@@ -19,8 +19,8 @@ from tests.kafka.broker import quiet
 from tests.kafka.client import producer
 from tests.kafka.fixtures import Kafka
 
-ANSWER_S = 30.0
-COMPACTED_S = 60.0  # it takes some 5 s
+ANSWER_S = 90.0
+COMPACTED_S = 180.0  # it takes some 5 s
 PASS_S = 3.0  # the broker looks for something to compact each second
 ROLL_S = 0.1  # a segment is closed once it is so old and something is to be written; the last one is never compacted
 EAGER = {

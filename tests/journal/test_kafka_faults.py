@@ -19,12 +19,13 @@ from evento.journal.kafka.transactions import Transactions
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, keys, run
 from tests.journal.kafka_child import ENTITIES
+from tests.journal.test_kafka_owners import opened
 from tests.kafka.broker import Cluster as Brokers
 from tests.kafka.fixtures import Kafka
 from tests.kafka.proxy import Kind, Proxy, Side
 
 IMPATIENT = Times(session_ms=3_000, heartbeat_ms=500, transaction_ms=5_000, message_ms=3_000, request_ms=1_500)
-WAIT_S = 120.0
+WAIT_S = 300.0
 
 
 @asynccontextmanager
@@ -86,7 +87,7 @@ async def test_a_cut_connection_is_mended(kafka: Kafka, kafka_proxy: Proxy, tmp_
 
 
 async def test_whoever_is_fenced_stores_nothing_more_and_may_begin_anew(kafka: Kafka, tmp_path: Path) -> None:
-    async with impatient(kafka.address(partitions=1), tmp_path) as journal:
+    async with asyncio.timeout(WAIT_S), opened(kafka.address(partitions=1), tmp_path) as journal:
         [key] = keys(journal, 1)
         async with journal.own(0) as partition:
             await appended(partition, run(key, 0, "c0"))

@@ -28,7 +28,7 @@ from tests.kafka.broker import quiet
 from tests.kafka.client import make_topic
 from tests.kafka.fixtures import Kafka
 
-ANSWER_S = 30.0
+ANSWER_S = 120.0
 ACCOUNT = EntityPlace("bank", "Account", deployed=True)
 SAVINGS = EntityPlace("bank", "Savings", deployed=True)
 QUIET = EntityKey("bank", "Savings", "quiet")

@@ -12,20 +12,20 @@ from tests.journal.test_kafka_owners import opened
 from tests.kafka.broker import Cluster
 from tests.kafka.fixtures import need_kafka
 
-WAIT_S = 60.0
-IDLE_S = 2.5
+WAIT_S = 180.0
+IDLE_S = 8.0
 COMMITS_MAX = 10
 FORGETFUL = {
-    "transactional.id.expiration.ms": "1000",
+    "transactional.id.expiration.ms": "4000",
     "transaction.remove.expired.transaction.cleanup.interval.ms": "200",
-    "producer.id.expiration.ms": "1000",
+    "producer.id.expiration.ms": "4000",
     "producer.id.expiration.check.interval.ms": "200",
 }
 
 
 @pytest.fixture(scope="module")
 def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A broker that forgets producers after a second."""
+    """A broker that forgets producers after some seconds."""
     need_kafka()
     with Cluster(folder=tmp_path_factory.mktemp("forgetful"), more=FORGETFUL) as cluster:
         yield cluster
@@ -39,12 +39,12 @@ async def test_an_owner_whose_id_was_forgotten_is_one_anew_and_goes_on(
     async with asyncio.timeout(WAIT_S), opened(address, tmp_path) as journal:
         [key] = keys(journal, 1)
         version = 0
-        with pytest.raises(JournalRewind, match="INVALID_PRODUCER_ID_MAPPING"):
-            async with journal.own(0) as partition:
-                for version in range(COMMITS_MAX):  # the first one may come before it is forgotten
-                    await appended(partition, run(key, version, f"c{version}"))
-                    await asyncio.sleep(IDLE_S)
-        assert version > 0
+        while not version:  # on a busy machine it may be forgotten before its first commit
+            with pytest.raises(JournalRewind, match="INVALID_PRODUCER_ID_MAPPING"):
+                async with journal.own(0) as partition:
+                    for version in range(COMMITS_MAX):  # the first one may come before it is forgotten
+                        await appended(partition, run(key, version, f"c{version}"))
+                        await asyncio.sleep(IDLE_S)
         assert "the commit was given up" in caplog.text
         async with journal.own(0) as partition:
             assert (await partition.read_states([key]))[key].version == version

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from msgspec.structs import replace
 
 from evento.errors import JournalRewind
 from evento.journal.base import Journal, Partition
@@ -21,13 +22,13 @@ from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, run
 from tests.journal.kafka_nodes import read_committed
-from tests.journal.test_kafka_owners import many_keys, opened
+from tests.journal.test_kafka_owners import PATIENT, many_keys, opened
 from tests.kafka.broker import quiet
 from tests.kafka.fixtures import Kafka
 from tests.kafka.proxy import Kind, Proxy
 
-WAIT_S = 30.0
-SESSION_MS = 2_000
+WAIT_S = 120.0
+SESSION_MS = 12_000
 
 
 class Noting(Producer):
@@ -114,7 +115,8 @@ async def test_who_lost_the_group_begins_no_commit(
 ) -> None:
     """Heartbeats do not come through for longer than a session; records would."""
     address = kafka.address(partitions=1, proxy=kafka_proxy)
-    async with asyncio.timeout(WAIT_S), opened(address, tmp_path) as journal, journal.own(0) as partition:
+    short = replace(PATIENT, session_ms=5_000)  # over before a heartbeat is given up, and another one sent
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path, times=short) as journal, journal.own(0) as partition:
         await appended(partition, run(key_in(journal, 0), 0, "first"))
         held = kafka_proxy.hold(Kind.HEARTBEAT, containing=kafka.prefix.encode())
         await partition.wait_revoked()

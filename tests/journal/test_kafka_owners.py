@@ -1,7 +1,7 @@
 """Nodes that share partitions: who owns what, handing over, and what becomes of an owner that is no more."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Event as ThreadEvent
@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
 from evento.journal.base import CommandRef, EntityPlace, Journal, Partition
 from evento.journal.kafka import intake, membership, topics
 from evento.journal.kafka import journal as journal_module
+from evento.journal.kafka.clients import Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
+from evento.journal.kafka.reading import Reading
 from evento.journal.kafka.records import Done, read_pending
+from evento.journal.kafka.restore import Restoring
 from evento.journal.kafka.verify import Verified, verify
 from evento.model.keys import EntityKey
 from evento.model.transition import Input, Refusal, Transition
@@ -27,12 +31,16 @@ from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
 
-WAIT_S = 20.0
+WAIT_S = 120.0
+# A machine that has much else to do is not taken for one that stood still; heartbeats are soon, so that partitions move at once.
+PATIENT = Times(session_ms=12_000, heartbeat_ms=300, transaction_ms=12_000, message_ms=10_000, request_ms=8_000)
 
 
 @asynccontextmanager
-async def opened(address: str, folder: Path, name: str = "http://127.0.0.1:7070") -> AsyncIterator[Journal]:
-    async with open_kafka(cluster_at(address, name), folder, SystemClock()) as journal:
+async def opened(
+    address: str, folder: Path, name: str = "http://127.0.0.1:7070", *, times: Times = PATIENT
+) -> AsyncIterator[Journal]:
+    async with open_kafka(replace(cluster_at(address, name), times=times), folder, SystemClock()) as journal:
         await journal.provide(ENTITIES)
         yield journal
 
@@ -402,3 +410,47 @@ async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_c
             await appended(partition, run(key, version, f"c{version}"))
             assert await read() == version + 1
             await asyncio.gather(*reading)
+
+
+@pytest.mark.parametrize(("moment", "seen"), [("_read_outcomes", 2), ("_read_states", 1)])
+async def test_a_commit_that_comes_while_another_node_is_read_is_shown_whole_or_not_at_all(
+    moment: str, seen: int, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, loop, read = kafka.address(partitions=1), asyncio.get_running_loop(), getattr(Restoring, moment)
+    async with owned(address, tmp_path / "a") as (first, partition):
+        [key] = keys(first, 1)
+        await appended(partition, run(key, 0, "c0"))
+
+        def late(*arguments: Any) -> Any:
+            asyncio.run_coroutine_threadsafe(appended(partition, run(key, 1, "c1")), loop).result(WAIT_S)
+            return read(*arguments)
+
+        async with opened(address, tmp_path / "b") as second:
+            assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(1)]
+        async with opened(address, tmp_path / "b") as second:
+            with monkeypatch.context() as patch:
+                patch.setattr(Restoring, moment, late)
+                assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(seen)]
+            assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(2)]
+
+
+async def test_how_far_states_reach_is_asked_for_only_when_outcomes_are_read(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a commit that comes between the two is shown without its state, unless the client happens to have it."""
+    done, ends, read = list[str](), Reading.ends, Restoring._read_outcomes
+
+    def noted(self: Reading, topics: Iterable[str]) -> dict[str, int]:
+        found = ends(self, topics)
+        done.extend(found)
+        return found
+
+    def outcomes(self: Restoring, entities: Any) -> None:
+        read(self, entities)
+        done.append("outcomes are read")
+
+    async with opened(kafka.address(partitions=1), tmp_path) as journal:
+        monkeypatch.setattr(Reading, "ends", noted)
+        monkeypatch.setattr(Restoring, "_read_outcomes", outcomes)
+        assert await journal.history.read_instances("bank", "Account") == []
+    assert done.index("outcomes are read") < done.index(f"{kafka.prefix}bank.Account.state")

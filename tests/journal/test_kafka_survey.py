@@ -16,7 +16,7 @@ from tests.kafka.broker import quiet
 from tests.kafka.client import make_topic, producer, write
 from tests.kafka.fixtures import Kafka
 
-ANSWER_S = 30.0
+ANSWER_S = 90.0
 NEW_TOPICS = 12
 THREADS = 4
 
@@ -49,20 +49,34 @@ def test_what_is_not_committed_counts_only_for_who_asks_for_all_there_is(kafka: 
     assert (survey.decided(topic, 0), survey.ends([topic], 0)) == (0, {topic: 1})
     writing.commit_transaction(ANSWER_S)
     for _ in eventually("the end of the commit counts, too"):  # it is written when the commit is told already
-        if survey.ends([topic], 0) == {topic: 2}:
+        if (survey.decided(topic, 0), survey.ends([topic], 0)) == (2, {topic: 2}):
             break
-    assert survey.decided(topic, 0) == 2
 
 
-def test_what_is_not_there_is_told_at_once(kafka: Kafka, survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stays_away_is_gone(kafka: Kafka, survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
     there, gone = make_topic(kafka.bootstrap, f"{kafka.prefix}there"), f"{kafka.prefix}gone"
-    monkeypatch.setattr(survey_module, "ASK_S", 0.0)  # asking again would raise JournalUnreachable
+    monkeypatch.setattr(survey_module, "ABSENT_S", 0.3)
     for asked, partition in (([gone], 0), ([there, gone], 0), ([there], 1)):
         with pytest.raises(JournalLost):
             survey.ends(asked, partition)
     assert survey.identities([there, gone]).keys() == {there}
     with pytest.raises(JournalLost):
         survey.identity(gone)
+
+
+def test_what_a_broker_has_not_heard_of_yet_is_waited_for(kafka: Kafka, survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a topic that another broker has just made."""
+    monkeypatch.setattr(survey_module, "ABSENT_S", ANSWER_S)
+    late, later = (f"{kafka.prefix}{name}" for name in ("late", "later"))
+    with ThreadPoolExecutor(2) as threads:
+        end, identity = threads.submit(survey.ends, [late], 0), threads.submit(survey.identity, later)
+        for _ in eventually("both are asked for"):
+            if end.running() and identity.running():
+                break
+        for topic in (late, later):
+            make_topic(kafka.bootstrap, topic)
+        assert end.result(ANSWER_S) == {late: 0}
+        assert identity.result(ANSWER_S)
 
 
 def test_new_topics_are_told_of_to_many_who_ask_at_once(kafka: Kafka, survey: Survey) -> None:

@@ -33,7 +33,7 @@ from evento.model.command import Context, Event, OutcomeKind, Pending, State, Tu
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal, Run, Transition
 from evento.testing.journal_samples import appended, command, run, state, turn
-from tests.journal.test_kafka_owners import opened, owned
+from tests.journal.test_kafka_owners import WAIT_S, opened, owned
 from tests.journal.test_kafka_replicas import filled
 from tests.kafka.fixtures import Kafka
 
@@ -282,7 +282,7 @@ async def test_a_state_that_is_folded_again_while_it_is_verified_is_no_differenc
 
     def slow(*arguments: Any) -> Verified:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(WAIT_S)
         return verify(*arguments)
 
     monkeypatch.setattr(journal_module, "verify", slow)
@@ -308,7 +308,7 @@ async def test_a_state_is_compared_where_others_write_all_the_time(
 
         def busily(self: Restoring, entities: Any) -> Any:
             commit = appended(partition, run(busy, len(rounds), f"c{len(rounds)}"))
-            asyncio.run_coroutine_threadsafe(commit, loop).result(20)
+            asyncio.run_coroutine_threadsafe(commit, loop).result(WAIT_S)
             rounds.append(1)
             return find(self, entities)
 

@@ -9,10 +9,11 @@ import pytest
 from evento.journal.kafka import watchdog
 from evento.journal.kafka.watchdog import EXIT_STUCK, ClientCall, watched
 from tests.journal.kafka_nodes import Node, assert_exactly_once
+from tests.journal.kafka_stuck import TICKS
 from tests.kafka.fixtures import Kafka
 
 COUNT, PARTITIONS = 400, 2
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 async def test_what_the_client_library_does_to_a_commit_ends_an_ownership_and_the_node_goes_on(
@@ -44,7 +45,7 @@ async def test_a_call_that_hangs_ends_the_process_and_another_node_goes_on_with_
         stuck.kill()
     [told] = [line for line in stuck.said if "hangs" in line]
     assert "producing to a partition" in told
-    assert told.startswith("CRITICAL the Kafka client hangs in a call that was given less than 3 s: partition ")
+    assert told.startswith(f"CRITICAL the Kafka client hangs in a call that was given less than {TICKS} s: partition ")
     other = Node(address, tmp_path / "other", COUNT)
     try:
         for number in range(PARTITIONS):
@@ -55,8 +56,8 @@ async def test_a_call_that_hangs_ends_the_process_and_another_node_goes_on_with_
 
 
 def test_calls_that_come_back_are_no_matter_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "TICK_S", 0.01)
-    monkeypatch.setattr(watchdog, "STUCK_TICKS", 20)
+    monkeypatch.setattr(watchdog, "TICK_S", 0.02)
+    monkeypatch.setattr(watchdog, "STUCK_TICKS", 150)  # a busy machine may let a thread wait for long
     left, ended = Event(), Event()
 
     def leave() -> None:
@@ -64,9 +65,9 @@ def test_calls_that_come_back_are_no_matter_however_many_there_are(monkeypatch: 
         ended.wait()  # else the process would end
 
     def call_and_call() -> None:
-        for _ in range(100):
+        for _ in range(200):
             with ClientCall("a short one"):
-                Event().wait(0.01)
+                Event().wait(0.02)
 
     with watched(leave):
         callers = [Thread(target=call_and_call) for _ in range(3)]

@@ -14,6 +14,7 @@ from evento.model.keys import EntityKey
 from evento.model.transition import Transition
 from evento.testing.journal_samples import run, state
 
+WAIT_S = 60.0
 KEY = EntityKey("bank", "Account", "acc-1")
 OTHERS = [EntityKey("bank", "Account", f"other-{number}") for number in range(30_000)]
 
@@ -81,14 +82,14 @@ async def test_nobody_is_shown_a_commit_before_it_is_told(tmp_path: Path, monkey
 
     def slow(group: Group, generation: Generation) -> Sequence[int]:
         committed.set()
-        assert go_on.wait(10)
+        assert go_on.wait(WAIT_S)
         return publish(group, generation)
 
     async with open_sqlite(tmp_path / "evento.db") as journal, journal.own(0) as partition:
         monkeypatch.setattr(Group, "publish", slow)
         task = asyncio.ensure_future(partition.append(Transition(runs=(run(KEY, 0, "c1"),))))
         try:
-            await asyncio.to_thread(committed.wait, 10)
+            await asyncio.to_thread(committed.wait, WAIT_S)
             assert list(await journal.history.read_feed(0)) == []
             assert await partition.read_states([KEY]) == {}
         finally:

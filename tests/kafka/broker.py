@@ -24,13 +24,13 @@ from tests.kafka.properties import Ports, Security, properties, take_ports
 
 ROOT = Path(__file__).parent.parent.parent
 LIBS = ROOT / "build" / "kafka" / "libs"
-READY_S = 90.0  # on a machine with much else to do
-STOP_S = 40.0
+READY_S = 180.0  # on a machine with much else to do
+STOP_S = 120.0
 HEAP = "-Xmx256m"
 HEAP_OF_DEFAULTS = "-Xmx512m"  # a broker's cleaner of logs alone has 128 MB by default
 Tell = Callable[[int, Sequence[Ports], Path], Mapping[str, str]]
 _ASK_AGAIN_S = 0.1
-_ANSWER_S = 2.0
+_ANSWER_S = 5.0
 _TAIL_LINES = 40
 _TOOLS = {
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
@@ -262,7 +262,7 @@ def quiet(bootstrap: str) -> dict[str, str | int]:
         "bootstrap.servers": bootstrap,
         "log_level": 0,
         "reconnect.backoff.max.ms": 200,
-        "socket.timeout.ms": 3000,
+        "socket.timeout.ms": 10_000,
         "topic.metadata.refresh.interval.ms": 2000,
     }
 

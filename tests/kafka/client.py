@@ -1,5 +1,6 @@
 """Plain Kafka clients for tests: make a topic, write to it, read all of it. They know nothing of Evento."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
@@ -19,6 +20,10 @@ def make_topic(
     admin = AdminClient(quiet(bootstrap))  # what it is asked for ends with it
     for made in admin.create_topics([new], operation_timeout=ANSWER_S).values():
         made.result(ANSWER_S)
+    give_up = time.monotonic() + ANSWER_S
+    while admin.list_topics(name, timeout=ANSWER_S).topics[name].error is not None:  # who is asked hears of it a little later
+        assert time.monotonic() < give_up, f"the broker does not hear of {name}"
+        time.sleep(0.02)
     return name
 
 

@@ -19,7 +19,7 @@ from tests.kafka.properties import PROXIED_PORTS
 from tests.kafka.proxy import Proxy
 
 NODES = 3
-ANSWER_S = 30.0
+ANSWER_S = 90.0
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 

@@ -1,14 +1,12 @@
 """What a broker for tests is told: its ports, its place in the cluster, and times short enough for tests of failure."""
 
-import random
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import BROKERS, free_port
+
 PROXIED_PORTS = 4  # listeners of each broker that say to be somewhere else: at a proxy
-# Below the ports that systems give to outgoing connections, so that a broker finds its port free again after a restart.
-_PORTS = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -29,21 +27,10 @@ class Security:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return so many ports that nobody listens on, each once."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-    return found
-
-
 def take_ports(nodes: int) -> list[Ports]:
     """Return the ports of so many brokers."""
     each = 2 + 2 * PROXIED_PORTS
-    ports = free_ports(nodes * each)
+    ports = [free_port(BROKERS) for _ in range(nodes * each)]
     taken = [ports[at : at + each] for at in range(0, len(ports), each)]
     return [Ports(mine[0], mine[1], tuple(zip(mine[2::2], mine[3::2], strict=True))) for mine in taken]
 

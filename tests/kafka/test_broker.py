@@ -13,7 +13,7 @@ from tests.kafka.broker import ROOT, BrokerFailed, Cluster
 from tests.kafka.client import make_topic, producer, read, write
 from tests.kafka.fixtures import Kafka, need_kafka
 
-GONE_S = 10.0
+GONE_S = 60.0
 
 
 def test_what_is_written_is_read(kafka: Kafka) -> None:

@@ -20,4 +20,4 @@ def served(app, folder):
         yield f"unix:{path}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)

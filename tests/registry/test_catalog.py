@@ -79,21 +79,21 @@ def test_ten_thousand_schemas_load_without_being_parsed() -> None:
     contents = Contents()
     texts = (f'{{"type":"record","name":"A{number}","fields":[{{"name":"x","type":"long"}}]}}' for number in range(10_000))
     contents.absorb(1, CatalogChange(schemas=[SchemaRecord(number, text) for number, text in enumerate(texts, 1)]))
-    started = time.perf_counter()
+    started = time.process_time()
     catalog = Catalog(1, contents)
     assert catalog.schema(10_000).full_name == "A9999"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 async def test_a_thousand_events_are_planned_and_loaded_in_seconds() -> None:
     log = ListLog()
     registry = Registry(log)
-    started = time.perf_counter()
+    started = time.process_time()
     many = plan(registry, *bank(), *(event(f"E{number}") for number in range(1000)))
     assert not many.problems
     await registry.commit(many)
     assert len((await Registry(log).load()).entity("bank", "Checking").events) == 1002
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 async def test_namespaces_are_apart() -> None:

@@ -127,17 +127,17 @@ def test_a_module_that_cannot_be_described_is_a_problem(tmp_path: Path, source: 
 def test_a_module_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "import subprocess, time, pathlib\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
         "pathlib.Path('child').write_text(str(child.pid))\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     started = time.monotonic()
-    (problem,) = read_module(f"{tmp_path}/shop.py", timeout_s=2).problems
-    assert "did not describe itself within 2 s" in problem.message
-    assert time.monotonic() - started < 10
+    (problem,) = read_module(f"{tmp_path}/shop.py", timeout_s=8).problems
+    assert "did not describe itself within 8 s" in problem.message
+    assert time.monotonic() - started < 120
     child = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
     while _runs(child):
-        assert time.monotonic() - started < 10  # killed, but the system may take a moment to end it
+        assert time.monotonic() - started < 120  # killed, but the system may take a moment to end it
         time.sleep(0.01)
 
 

@@ -66,10 +66,10 @@ def test_what_surprises_or_explodes_is_refused_with_its_line(text: str, line: in
 
 def test_a_billion_laughs_end_at_the_first() -> None:
     laughs = "a: &a [lol]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9))
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(YamlRefused, match="anchors are not allowed"):
         read_yaml(laughs)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_more_values_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

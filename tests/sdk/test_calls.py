@@ -158,11 +158,11 @@ def test_a_message_of_any_length_is_cut():
 
 
 def test_async_handles_of_different_instances_wait_together():
-    sleep = plays(Play(Act.SLEEP, seconds=0.1))
+    sleep = plays(Play(Act.SLEEP, seconds=0.5))
     began = time.monotonic()
     reply = answer(puppet, "turn", [(0, b"", sleep) for _ in range(50)])
     assert reply["done"] == [1] * 50
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 20.0, "one after the other they take 25 s"
 
 
 def test_the_context_tells_what_is_known():

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from evento.protocol.envelope import CALL, DISCOVERY, REPLY, decode, encode
 from evento.testing.function_kit import wait_healthy
 from evento.testing.puppet import Act, Play, puppet
+from tests.ports import free_port
 
 PUPPET = "evento.testing.puppet:puppet"
 ROOT = Path(__file__).parents[2]
@@ -81,9 +81,7 @@ async def test_it_replaces_the_socket_that_a_killed_one_left(tmp_path):
 
 
 async def test_it_serves_a_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with running(PUPPET, PORT=str(port)):
         await wait_healthy(f"http://127.0.0.1:{port}")
 
@@ -93,12 +91,13 @@ async def test_sigterm_lets_it_finish_what_is_under_way_and_exit_0(tmp_path):
     with running(PUPPET, EVENTO_SOCKET=path) as process:
         await wait_healthy(f"unix:{path}")
         async with asyncio.TaskGroup() as group:
-            call = group.create_task(post(path, play(Play(Act.SLEEP, seconds=0.5))))
+            call = group.create_task(post(path, play(Play(Act.SLEEP, seconds=1.0))))
             await asyncio.sleep(0.2)
+            await post(path, play(Play()))  # what is answered came after the first
             process.send_signal(signal.SIGTERM)
         status, body = call.result()
         assert (status, decode(REPLY, body)["done"]) == (200, [1])
-        assert await asyncio.to_thread(process.wait, 5) == 0
+        assert await asyncio.to_thread(process.wait, 60) == 0
 
 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path):
@@ -108,17 +107,17 @@ import os, subprocess, sys, time
 os.environ["EVENTO_PARENT_PID"] = str(os.getpid())
 child = subprocess.Popen([sys.executable, "-m", "evento.sdk", "{PUPPET}"])
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     with subprocess.Popen(
         [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=environment(EVENTO_SOCKET=str(path)), cwd=ROOT
     ) as process:
         child = int(process.stdout.readline())
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not path.exists() and time.monotonic() < until:
             time.sleep(0.02)
         process.kill()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while alive(child) and time.monotonic() < until:
         time.sleep(0.02)
     assert not alive(child)
@@ -133,7 +132,7 @@ def alive(pid):
 
 def test_it_does_not_start_for_a_parent_that_is_gone(tmp_path):
     with running(PUPPET, EVENTO_SOCKET=str(tmp_path / "f.sock"), EVENTO_PARENT_PID="1") as process:
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere:app"], ["evento.testing.puppet:nothing"], ["--describe"]])

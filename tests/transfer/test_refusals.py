@@ -190,7 +190,7 @@ async def test_a_record_is_refused_that_is_not_written_as_evento_writes_it(files
     assert "cannot be unpacked" in await refused(files, tmp_path / "data")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_is_done_to_a_file_it_is_taken_or_refused_and_nothing_else(
     data: st.DataObject, sound: Path, tmp_path: Path

@@ -20,7 +20,7 @@ from tests.transfer import samples
 INSTANCES = 1_000
 FEW, MANY = 20_000, int(os.environ.get("EVENTO_MOVED_TURNS", "120000"))
 GROWTH_MIB_MAX = 48  # a hundred thousand turns would be some 200; the target's filter of command ids grows by 2 bytes for each
-START_S = 30.0
+START_S = 120.0
 INCOMPLETE = "holds a part of an import that did not finish"
 
 

@@ -19,6 +19,7 @@ from evento.clock import Clock
 from evento.errors import JournalUnreachable, SettingsError
 from evento.journal.kafka.clients import Cluster, admin_properties, offsets_properties
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
+from evento.journal.kafka.groups import ask_group
 from evento.journal.kafka.offsets import Which, told_offsets
 from evento.journal.kafka.rights import MissingRight, missing_right
 from evento.journal.kafka.security import Properties
@@ -126,7 +127,7 @@ class Admin:
 
     def rights_on_group(self, group: str) -> frozenset[str]:
         """Return what this user may do with a consumer group, whether there is one or not. Raises JournalError."""
-        answer = self._client.describe_consumer_groups([group], include_authorized_operations=True)[group]
+        answer = ask_group(self._client, group, rights=True)
         with self._translated():
             try:
                 return _names(answer.result(ANSWER_S).authorized_operations)

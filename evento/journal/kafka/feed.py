@@ -104,6 +104,12 @@ class Feed:
             self._paused.discard(topic)
         return taken
 
+    def give_back(self, topic: str, messages: Sequence[Message]) -> None:
+        """Let the last records that were taken of a topic be taken again."""
+        self._ahead[topic].extendleft(reversed(messages))
+        self._bytes[topic] += sum(map(len, messages))
+        self._reached[topic] = messages[0].offset() or 0
+
     def reached(self, topic: str) -> int:
         """Return from where the topic goes on: behind everything that was taken, and behind what nobody will ever see."""
         return self._reached[topic] if self._ahead.get(topic) else max(self._reached[topic], self._ends.get(topic, 0))

@@ -184,7 +184,8 @@ class Holding:
         clean = False
         try:
             restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, self._give_way)
-            clean = not restoring.follow(self._node.entities_of(self.number))
+            restoring.follow(self._node.entities_of(self.number))
+            clean = True
         finally:
             if not clean:
                 self._close_feed()

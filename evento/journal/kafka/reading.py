@@ -81,6 +81,10 @@ class Reading:
             self._fill()
         return messages
 
+    def give_back(self, topic: str, messages: Sequence[Message]) -> None:
+        """Let the last records that were returned of a topic be returned again."""
+        self._feed.give_back(topic, messages)
+
     def marks(self, topics: Collection[str]) -> dict[str, Mark]:
         """Return how far topics are read now."""
         return {topic: self.mark(topic, self._feed.reached(topic)) for topic in topics}

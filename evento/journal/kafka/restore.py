@@ -59,13 +59,13 @@ class Restoring:
     def follow(self, entities: Collection[Entity]) -> list[JournalCorrupt]:
         """Bring the replica up to what is committed, if nobody of this process owns the partition. Raises JournalError.
 
-        Returns what would be wrong if no commit were under way: states that are newer than the outcomes that can be seen. If there
-        is any, the feed must not be used again.
+        Returns what would be wrong if no commit were under way: states that are newer than the outcomes that can be seen. They are
+        left for the next time.
         """
         try:
-            states = self._reading.ends(map(self._state_topic, self._known(entities)))
             self._read_outcomes(entities)
-            return self._read_states(self._known(entities), states)
+            # How far the states reach is asked for only now: so there is one for each outcome that was read.
+            return self._read_states(self._known(entities), {})
         finally:
             self._replica.rest()
 
@@ -176,7 +176,8 @@ class Restoring:
         early = put(states, self._reading.marks([topic]))
         if early is None:
             return None
-        put(states[:early], {topic: self._reading.mark(topic, messages[early].offset() or 0)})
+        self._reading.give_back(topic, messages[early:])
+        put(states[:early], self._reading.marks([topic]))
         return messages[early]
 
     # ---------------------------------------------------------------- pending

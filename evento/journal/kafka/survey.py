@@ -14,6 +14,7 @@ from msgspec import Struct
 from evento.errors import JournalLost, JournalUnreachable
 from evento.journal.kafka.clients import Cluster, admin_properties, offsets_properties
 from evento.journal.kafka.failures import Action, Call, error_of, failure_of
+from evento.journal.kafka.groups import ask_group
 from evento.journal.kafka.offsets import Which, told_offsets
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.shared import Shared
@@ -22,6 +23,7 @@ ASK_S = 30.0  # for an answer, however often the cluster says "not yet"
 ANSWER_S = 3.0  # for one
 REQUEST_S = 2.5  # after which the client gives one up
 AGAIN_S = 0.1
+ABSENT_S = 3.0  # a topic that is missing for so long is gone; a broker may not have heard yet of what another has just made
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID")
 T = TypeVar("T")
 C = TypeVar("C")
@@ -52,9 +54,11 @@ class Survey:
 
     def identity(self, topic: str) -> str:
         """Return the id of a topic as it was when first asked for. Raises JournalLost if it does not exist."""
-        known = self._known.get(topic) or self.identities([topic]).get(topic)
-        if known is None:
-            raise JournalLost(f"topic {topic} is gone", topic=topic)
+        patience = Patience(ABSENT_S)
+        while (known := self._known.get(topic) or self.identities([topic]).get(topic)) is None:
+            if patience.is_over:
+                raise JournalLost(f"topic {topic} is gone", topic=topic)
+            patience.pause(AGAIN_S)
         return known
 
     def identities(self, topics: Collection[str]) -> dict[str, str]:
@@ -80,10 +84,7 @@ class Survey:
 
     def members(self, group: str, topic: str) -> list[Member]:
         """Return the group's members, if its partitions are assigned just now; nothing in the middle of a rebalance."""
-        described = self._asked(
-            self._admin,
-            lambda admin: admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group].result(ANSWER_S),
-        )
+        described = self._asked(self._admin, lambda admin: ask_group(admin, group).result(ANSWER_S))
         if described.state.name != "STABLE":
             return []
         return [
@@ -103,13 +104,14 @@ class Survey:
 
     def _offsets(self, topics: Iterable[str], partition: int, which: Which, shared: Shared[Consumer]) -> dict[str, int]:
         places = [(topic, partition) for topic in topics]
+        patience = Patience(ABSENT_S)
 
         def ask(consumer: Consumer) -> dict[str, int]:
             found = told_offsets(consumer, places, which, REQUEST_S)
             unknown = [topic for topic, _ in places if (topic, partition) not in found]
             described = self._described(unknown)
             missing = [topic for topic in unknown if topic not in described or partition >= len(described[topic].partitions)]
-            if missing:
+            if missing and patience.is_over:
                 raise JournalLost(f"the topics {', '.join(missing)} are gone, or lack partition {partition}", topics=missing)
             if unknown:
                 raise TimeoutError("there is no leader of a partition, or the client has not heard of it yet")

@@ -130,14 +130,17 @@ async def ensure(cluster: Cluster, topics: Sequence[Topic], clock: Clock, *, use
     Returns the names of those made, when all are there. Raises JournalLost if topics are gone, JournalRefused with every
     difference, JournalUnreachable if the cluster does not answer, SettingsError.
     """
-    return await asked(partial(_ensure, address=cluster.address, topics=topics, used=used), cluster, clock)
+    made = set[str]()  # by this or an earlier attempt: what was made may be seen by the next one only
+    await asked(partial(_ensure, address=cluster.address, topics=topics, used=used, made=made), cluster, clock)
+    return [topic.name for topic in topics if topic.name in made]
 
 
-def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic], used: bool) -> Sequence[str]:
+def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic], used: bool, made: set[str]) -> None:
     there = admin.describe_topics([topic.name for topic in topics])
     missing = [topic for topic in topics if topic.name not in there]
     if any(topic.loss for topic in missing) and (used or admin.holds_records(there)):
         _refuse_gone(admin, address, [topic for topic in missing if topic.loss])
+    made.update(topic.name for topic in missing)
     _make(admin, missing)
     names = [topic.name for topic in topics]
     there, settings = admin.describe_topics(names), admin.describe_settings(names)
@@ -153,7 +156,6 @@ def _ensure(admin: Admin, *, address: KafkaAddress, topics: Sequence[Topic], use
             "; ".join(map(str, found)),
             differences=[{name: getattr(each, name) for name in each.__struct_fields__} for each in found],
         )
-    return [topic.name for topic in missing]
 
 
 def _refuse_gone(admin: Admin, address: KafkaAddress, missing: Sequence[Topic]) -> None:
