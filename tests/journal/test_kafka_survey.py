@@ -1,7 +1,12 @@
 """What the cluster itself is asked: how far partitions reach, and which topics they are. On a real broker."""
 
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -12,13 +17,15 @@ from evento.journal.kafka import survey as survey_module
 from evento.journal.kafka.survey import Survey
 from tests.faults.node import eventually
 from tests.journal.kafka_child import cluster_at
-from tests.kafka.broker import quiet
+from tests.kafka.broker import Cluster, quiet
 from tests.kafka.client import make_topic, producer, write
-from tests.kafka.fixtures import Kafka
+from tests.kafka.fixtures import Kafka, need_kafka
 
 ANSWER_S = 90.0
 NEW_TOPICS = 12
 THREADS = 4
+AWAY_S = (4.0, 2.0, 5.0, 3.0)  # beyond what an answer is waited for, and beyond what a question is asked again
+BACK_S = 0.5
 
 
 @pytest.fixture
@@ -95,3 +102,22 @@ def test_a_cluster_that_does_not_answer_is_said_to_be_out_of_reach(monkeypatch: 
         with pytest.raises(JournalUnreachable):
             ask()
     survey.close()
+
+
+@pytest.mark.slow
+def test_who_asks_while_the_cluster_goes_and_comes_again_and_again_lives(tmp_path: Path) -> None:
+    need_kafka()
+    with Cluster(1, folder=tmp_path / "kafka") as cluster:
+        command = [sys.executable, "-m", "tests.journal.kafka_asking", f"kafka://{cluster.bootstrap}?replication=1"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+            assert asking.stdout is not None
+            assert asking.stdout.readline() == "ANSWER\n"
+            for away_s in AWAY_S:
+                cluster.kill(1)
+                time.sleep(away_s)
+                cluster.start(1)
+                time.sleep(BACK_S)
+                assert asking.poll() is None, "the process ended by itself"
+            said, _ = asking.communicate("\n", timeout=2 * ANSWER_S)
+            assert asking.returncode == 0
+    assert re.fullmatch(r"ANSWERED [1-9]\d* NOT [1-9]\d*\n", said)
