@@ -103,6 +103,8 @@ class Admin:
     def holds_records(self, topics: Mapping[str, TopicState]) -> bool:
         """Return whether any record was ever written to these topics, as far as this user may see them. Raises JournalError."""
         places = [(name, number) for name, topic in topics.items() for number in range(topic.partitions)]
+        if not places:
+            return False
         with self._translated(), closing(Consumer(self._told_offsets)) as consumer:
             found = told_offsets(consumer, places, Which.NEXT, ANSWER_S)
         if len(found) < len(places):

@@ -22,13 +22,14 @@ class Which(IntEnum):
 def told_offsets(
     consumer: Consumer, places: Sequence[tuple[str, int]], which: Which, timeout_s: float
 ) -> Mapping[tuple[str, int], int]:
-    """Return an offset of each place, a topic and a partition; without those of which the client knows no leader. Blocks.
+    """Return an offset of each place, a topic and a partition, of which there is one at least; without those of which the client
+    knows no leader. Blocks.
 
     Raises KafkaException.
     """
     asked = [TopicPartition(topic, partition, which) for topic, partition in places]
     try:
-        told = consumer.offsets_for_times(asked, timeout=timeout_s) if asked else []
+        told = consumer.offsets_for_times(asked, timeout=timeout_s)
     except KafkaException as error:
         if error.args[0].name() not in _UNKNOWN:
             raise
