@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 from evento.clock import Clock
 from evento.engine.callers import Callers
@@ -63,7 +62,7 @@ class Engine:
         self.on_owned: Callable[[], None] = _nothing_to_do  # called for each partition that comes to this node
         self._configuration: tuple[Catalog, Callers] | None = None
         self.owners = Owners(journal, clock, lambda: self.all_here)
-        self.judging = Judging(lambda: self.configuration[0], refresh, journal.partition_of)
+        self.judging = Judging(lambda: self.configuration[0], refresh)
         self._in_order = asyncio.Lock()
         self._patience = Patience()
         self._stopping = False
@@ -102,7 +101,7 @@ class Engine:
     async def _work(self, number: int, owned: Partition) -> None:
         inbound = None
         if owned.inputs is not None:
-            inbound = Inbound(owned.inputs, partial(self.judging.judge_input, partition=number), self._clock.now_us)
+            inbound = Inbound(owned.inputs, self.judging.judge_input, self._clock.now_us)
         worker = Worker(
             owned,
             self.folding,

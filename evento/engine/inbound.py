@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from evento.engine.ticket import Answer
+from evento.engine.ticket import Answer, Entry, Origin, Ticket
 from evento.errors import EventoError, IdReused, JournalCorrupt
 from evento.journal.base import Inputs
 from evento.model.command import Command
@@ -25,26 +25,41 @@ Judge = Callable[[Input], Command | EventoError | Awaitable[Command | EventoErro
 
 
 class Source:
-    """One input on its way: its Command's origin, and as its waiter it hears if that is refused after all."""
+    """One source of inputs: those that are on their way, in order. As the waiter of their Commands it hears if one is refused after
+    all.
+    """
 
-    __slots__ = ("_inbound", "done", "input")
+    __slots__ = ("_inbound", "name", "under_way")
 
-    def __init__(self, inbound: "Inbound", given: Input) -> None:
+    def __init__(self, inbound: "Inbound", name: str) -> None:
         self._inbound = inbound
-        self.input = given
-        self.done = False
+        self.name = name
+        self.under_way: deque[Origin] = deque()
 
     def tell(self, place: int, answer: Answer) -> None:
         """Hear the answer. An outcome needs no telling: it is told with its commit, where everybody may read it."""
         if isinstance(answer, IdReused):
-            self._inbound.refuse(self, answer)
+            self._inbound.refuse(self, next(origin for origin in self.under_way if origin.place == place), answer)
+
+    def refuse(self, given: Input, error: EventoError) -> None:
+        """Put an input here that will never be a Command."""
+        entry = Entry(given.offset, given.key, given.command_id)
+        self.under_way.append(entry)
+        self._inbound.refuse(self, entry, error)
+
+    def reached(self) -> int | None:
+        """Return up to which place (exclusive) all are done, if that is more than when it was asked last."""
+        last, under_way = None, self.under_way
+        while under_way and under_way[0].done:
+            last = under_way.popleft()
+        return None if last is None else last.place + 1
 
 
 class Intake(Protocol):
     """What takes Commands in: the partition's worker."""
 
-    def accept_input(self, command: Command, source: Source) -> None:
-        """Take a Command in, for which there is room. Raises IdReused, NotReady."""
+    def accept_input(self, command: Command, source: Source, place: int) -> Origin:
+        """Take a Command in, for which there is room; return what tells when it is done. Raises IdReused, NotReady."""
         ...
 
     def has_input_room(self) -> bool:
@@ -67,8 +82,8 @@ class Inbound:
         self._inputs = inputs
         self._judge = judge
         self._now_us = now_us
-        self._under_way: dict[str, deque[Source]] = {}
-        self.refused: list[tuple[Source, EventoError]] = []  # to be told by the next commit
+        self._sources: dict[str, Source] = {}
+        self.refused: list[tuple[Source, Origin, EventoError]] = []  # to be told by the next commit
         self.stopped = ""  # why none is taken any more, if so
         self._intake: Intake | None = None
 
@@ -90,16 +105,16 @@ class Inbound:
 
     async def _take(self, inputs: Sequence[Input], intake: Intake) -> None:
         judge, accept, has_room = self._judge, intake.accept_input, intake.has_input_room
-        room = 0  # for so many more it need not be looked whether there is some
+        source, room = Source(self, ""), 0  # for so many more it need not be looked whether there is some
         for given in inputs:
-            source = Source(self, given)
-            self._note(source)
+            if given.source != source.name:
+                source = self._source(given.source)
             judged = judge(given)
             if not isinstance(judged, Command):
                 if not isinstance(judged, EventoError):
                     judged, room = await judged, 0
                 if isinstance(judged, EventoError):
-                    self.refuse(source, judged)
+                    source.refuse(given, judged)
                     continue
             if not room:
                 if not has_room():
@@ -107,20 +122,19 @@ class Inbound:
                 room = ROOM_INPUTS
             room -= 1
             try:
-                accept(judged, source)
+                source.under_way.append(accept(judged, source, given.offset))
             except IdReused as error:
-                self.refuse(source, error)
+                source.refuse(given, error)
 
-    def _note(self, source: Source) -> None:
-        name = source.input.source
-        under_way = self._under_way.get(name)
-        if under_way is None:
-            under_way = self._under_way[name] = deque()
-        under_way.append(source)
+    def _source(self, name: str) -> Source:
+        source = self._sources.get(name)
+        if source is None:
+            source = self._sources[name] = Source(self, name)
+        return source
 
-    def refuse(self, source: Source, error: EventoError) -> None:
+    def refuse(self, source: Source, origin: Origin, error: EventoError) -> None:
         """Answer an input with a refusal, by the next commit."""
-        self.refused.append((source, error))
+        self.refused.append((source, origin, error))
         if self._intake is not None:
             self._intake.tell_refusals()
 
@@ -130,25 +144,23 @@ class Inbound:
         What is marked done by then must be durable with it, or before it.
         """
         refused, self.refused = self.refused, []
-        for source, _ in refused:
-            source.done = True
+        for _, origin, _ in refused:
+            origin.done = True
         reached = self._reached()
         if not (refused or reached):
             return transition
         now_us = self._now_us()
-        refusals = tuple(_refusal(source.input, error, now_us) for source, error in refused)
+        refusals = tuple(_refusal(source, origin, error, now_us) for source, origin, error in refused)
         return msgspec.structs.replace(transition, inputs=reached, refusals=refusals)
 
     def _reached(self) -> tuple[tuple[str, int], ...]:
-        moved = []
-        for name, under_way in self._under_way.items():
-            last = None
-            while under_way and under_way[0].done:
-                last = under_way.popleft()
-            if last is not None:
-                moved.append((name, last.input.offset + 1))
-        return tuple(moved)
+        reached = [(source.name, source.reached()) for source in self._sources.values()]
+        return tuple((name, place) for name, place in reached if place is not None)
 
 
-def _refusal(given: Input, error: EventoError, now_us: int) -> Refusal:
-    return Refusal(given.source, given.offset, given.key, given.command_id, error.code, error.message, now_us)
+def _refusal(source: Source, origin: Origin, error: EventoError, now_us: int) -> Refusal:
+    if isinstance(origin, Ticket):
+        key, command_id = origin.command.key, origin.command.id
+    else:
+        key, command_id = origin.key, origin.command_id
+    return Refusal(source.name, origin.place, key, command_id, error.code, error.message, now_us)

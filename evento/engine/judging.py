@@ -1,6 +1,7 @@
-"""Judging Commands that came from outside as bytes: are they for here, is there such a Command, does the payload fit?
+"""Judging Commands that came from outside as bytes: is there such a Command, does the payload fit?
 
-Their form was checked where they came in. What a sender with the newest catalog may say is not refused by an older one.
+Their form was checked where they came in, and that they are for here. What a sender with the newest catalog may say is not refused
+by an older one.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,7 @@ import msgspec
 
 from evento.errors import EventoError, InvalidRequest, NotFound
 from evento.model.command import Command
-from evento.model.keys import EntityKey, check_command_id, check_instance_id
+from evento.model.keys import check_command_id, check_instance_id
 from evento.model.transition import Input
 from evento.registry.catalog import Catalog
 
@@ -20,27 +21,18 @@ Judged = Command | EventoError | Awaitable[Command | EventoError]
 class Judging:
     """Judges against the catalog that `catalog` returns; `refresh` looks whether there is a newer one."""
 
-    def __init__(
-        self, catalog: Callable[[], Catalog], refresh: Callable[[], Awaitable[None]], partition_of: Callable[[EntityKey], int]
-    ) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], refresh: Callable[[], Awaitable[None]]) -> None:
         self._catalog = catalog
         self.refresh = refresh
-        self._partition_of = partition_of
         self._used: Catalog | None = None
         self._canonical: dict[tuple[str, str, str, int], Canonical] = {}  # of that catalog, for what was asked for
 
-    def judge_input(self, given: Input, partition: int) -> Judged:
-        """Return the Command of an input that was found in a partition, or why it is refused. If the catalog in use does not
-        know the Command, that must be waited for."""
+    def judge_input(self, given: Input) -> Judged:
+        """Return the Command of an input, or why it is refused. If the catalog in use does not know the Command, that must be
+        waited for."""
         command = given.command
         if command is None:
             return InvalidRequest(given.problem)
-        belongs = self._partition_of(given.key)
-        if belongs != partition:
-            return InvalidRequest(
-                f"the key {given.key.id!r} belongs to partition {belongs}, but the record is in {partition}: "
-                "use the partitioner murmur2 of the key's bytes, as Java's clients do"
-            )
         try:
             return self._fitting(self._catalog(), command)  # ids were checked with the record's form
         except EventoError:

@@ -7,18 +7,25 @@ from evento.errors import EventoError, NotReady
 from evento.lifecycle.run import Work
 from evento.lifecycle.settle import pending_of
 from evento.model.command import Command, Outcome, OutcomeKind
+from evento.model.keys import EntityKey
 
 Answer = Outcome | EventoError
 _UNANSWERED = NotReady()
 
 # What an unfinished Command costs in memory besides its payload, roughly; for the bound on the inbox.
-_TICKET_BYTES = 600
+TICKET_BYTES = 600
 
 
-class Origin(Protocol):
-    """Where a Command came from that is kept there until it is `done`: finished, or among the pending."""
+class Entry:
+    """A record that has no ticket of its own: it is refused, or brings again what is under way."""
 
-    done: bool
+    __slots__ = ("command_id", "done", "key", "place")
+
+    def __init__(self, place: int, key: EntityKey, command_id: str) -> None:
+        self.place = place
+        self.key = key
+        self.command_id = command_id
+        self.done = False  # it need not stay where it is
 
 
 class Waiter(Protocol):
@@ -34,12 +41,12 @@ class Ticket(Work):
     parked, so are all: nothing becomes of it by itself any more.
 
     The first waiter stands in the ticket itself, since nearly always it is the only one; those who sent the same Command
-    again stand in `others`.
+    again stand in `others`. One that came as a record is its own origin, at `place`.
     """
 
     __slots__ = (
-        "bytes",
         "checked",
+        "done",
         "eager",
         "in_inbox",
         "is_input",
@@ -59,7 +66,6 @@ class Ticket(Work):
         self.waiter = waiter
         self.place = place
         self.eager = eager
-        self.bytes = len(command.payload) + _TICKET_BYTES  # roughly what it costs in memory
         # A Work's own are set here, too: calling its constructor would cost as much as all of them.
         self.stored = self.parked = False
         self.checked = False  # the journal was asked whether this Command is finished already
@@ -67,17 +73,25 @@ class Ticket(Work):
         self.storing = False  # on its way into the journal's pending table
         self.settled = False  # its turn is over and on its way into the journal, or there already
         self.is_input = False  # it came as a record, and can wait where it is
+        self.done = False  # and need not stay there
         self.in_inbox = False  # counts against the bound on what is in memory alone
         self.attempts = 0
         self.not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
         self.due_us = self.failure = None
         self.others: list[tuple[Waiter, int, bool]] | None = None
-        self.origins: tuple[Origin, ...] = ()  # the records that it came by, if it did not come through the platform
+        self.origins: list[Entry] | None = None  # the records that it came by again
 
     def mark_kept(self) -> None:
         """Tell where it came from that the commit made next has it, finished or among the pending."""
-        for origin in self.origins:
-            origin.done = True
+        self.done = True
+        if self.origins is not None:
+            for origin in self.origins:
+                origin.done = True
+
+    def mark_storing(self) -> None:
+        """Note that it failed and is on its way into the journal, unless it is there already: nobody is told before it arrives."""
+        if not self.stored:
+            self.stored = self.storing = True
 
     @property
     def durable(self) -> bool:
@@ -97,9 +111,11 @@ class Ticket(Work):
         if self.durable:
             self.tell_unfinished()
 
-    def add_origin(self, origin: Origin) -> None:
-        """Remember a place that keeps this Command until the journal does."""
-        self.origins += (origin,)
+    def add_origin(self, origin: Entry) -> None:
+        """Remember another record that keeps this Command until the journal does."""
+        if self.origins is None:
+            self.origins = []
+        self.origins.append(origin)
         if self.stored or self.settled:
             origin.done = True
 
@@ -136,6 +152,9 @@ class Ticket(Work):
     def pending(self) -> Outcome:
         """Return the outcome of an unfinished Command."""
         return Outcome(OutcomeKind.PARKED if self.parked else OutcomeKind.PENDING, pending=pending_of(self))
+
+
+Origin = Ticket | Entry  # of a record: the ticket that it made, or what stands for it
 
 
 def _duplicate(answer: Answer) -> Answer:

@@ -8,7 +8,7 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evento.engine.ticket import Ticket
+from evento.engine.ticket import TICKET_BYTES, Ticket
 from evento.errors import NotFound
 from evento.lifecycle.settle import pending_of
 from evento.model.command import Pending
@@ -81,7 +81,7 @@ class Unfinished:
         self.take_up(ticket)
         ticket.in_inbox = True
         self.inbox_commands += 1
-        self._inbox_bytes += ticket.bytes
+        self._inbox_bytes += len(ticket.command.payload) + TICKET_BYTES
         self._inputs += ticket.is_input
 
     def take_up(self, ticket: Ticket) -> None:
@@ -93,31 +93,33 @@ class Unfinished:
 
     def leave_inbox(self, ticket: Ticket) -> None:
         """Note that the journal has it now."""
-        self._leave_inbox((ticket,))
+        if ticket.in_inbox:
+            ticket.in_inbox = False
+            self._leave_inbox(1, len(ticket.command.payload), int(ticket.is_input))
 
     def remove(self, tickets: Sequence[Ticket]) -> None:
         """Forget Commands that have ended; some may have before."""
         known, others = self._tickets, self._others
+        commands = size = inputs = 0
         for ticket in tickets:
             command = ticket.command
+            if ticket.in_inbox:
+                ticket.in_inbox = False
+                commands += 1
+                size += len(command.payload)
+                inputs += ticket.is_input
             found = known.pop(command.id, None)
             if found is not ticket:
                 if found is not None:
                     known[command.id] = found
                 if others.get((command.key, command.id)) is ticket:
                     del others[command.key, command.id]
-        self._leave_inbox(tickets)
+        self._leave_inbox(commands, size, inputs)
 
-    def _leave_inbox(self, tickets: Sequence[Ticket]) -> None:
-        commands = size = inputs = 0
-        for ticket in tickets:
-            if ticket.in_inbox:
-                ticket.in_inbox = False
-                commands += 1
-                size += ticket.bytes
-                inputs += ticket.is_input
+    def _leave_inbox(self, commands: int, size: int, inputs: int) -> None:
+        """Make room: so many Commands with payloads of `size` bytes, so many of them records."""
         self.inbox_commands -= commands
-        self._inbox_bytes -= size
+        self._inbox_bytes -= size + commands * TICKET_BYTES
         self._inputs -= inputs
         self.room.set()
 

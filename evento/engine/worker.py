@@ -19,7 +19,7 @@ from evento.engine.folding import Folding
 from evento.engine.inbound import Inbound, Source
 from evento.engine.observer import Observer
 from evento.engine.queues import Instance, Lane, Queues
-from evento.engine.ticket import Origin, Ticket, Waiter
+from evento.engine.ticket import Entry, Origin, Ticket, Waiter
 from evento.engine.turns import Batch, Execution, Known, id_reused
 from evento.engine.unfinished import Limits, Unfinished
 from evento.errors import EventoError, InvalidRequest, JournalRewind, NotReady, Overloaded
@@ -217,40 +217,51 @@ class Worker:
         while self.open and not self.unfinished.has_room():
             await self.unfinished.wait_change()
 
-    def accept(
-        self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool, origin: Origin | None = None, new: bool = False
-    ) -> Ticket:
+    def accept(self, command: Command, waiter: Waiter, place: int = 0, *, eager: bool, new: bool = False) -> Ticket:
         """Take a Command in; `waiter` hears once what became of it. An eager one is content with pending, once that is durable.
-        `origin` keeps it meanwhile. A `new` one cannot be known already, and is not looked for.
+        A `new` one cannot be known already, and is not looked for.
 
         Raises NotReady, Overloaded, or IdReused when the same id is under way with other content.
         """
+        first = self._find_same(command, new=new)
+        if first is not None:
+            first.join(waiter, place, eager)
+            return first
+        if not self.unfinished.has_room():
+            raise Overloaded(retry_after_s=1)
+        ticket = Ticket(command, next(self._numbers), waiter, place, eager)
+        # What might be known is looked for later. What is not known now is unfinished here until it is.
+        ticket.checked = new or not self._partition.might_know(command.key, command.id)
+        self._take_in(ticket)
+        return ticket
+
+    def accept_input(self, command: Command, source: Source, place: int) -> Origin:
+        """See `evento.engine.inbound.Intake`."""
+        first = self._find_same(command)
+        if first is not None:
+            entry = Entry(place, command.key, command.id)
+            first.join(source, place, eager=False)
+            first.add_origin(entry)
+            return entry
+        ticket = Ticket(command, next(self._numbers), source, place)
+        ticket.checked = not self._partition.might_know(command.key, command.id)
+        ticket.is_input = True
+        self._take_in(ticket)
+        return ticket
+
+    def _find_same(self, command: Command, *, new: bool = False) -> Ticket | None:
+        """Return the ticket of the same Command, if it is under way. Raises NotReady, IdReused."""
         if not self._open or self._draining or self._execution is None:
             raise NotReady()
         first = None if new else self.unfinished.find(command.key, command.id)
-        if first is not None:
-            if not self._execution.same_content(command, first.command):
-                raise id_reused(first.command)
-            first.join(waiter, place, eager)
-            if origin is not None:
-                first.add_origin(origin)
-            return first
-        if origin is None and not self.unfinished.has_room():  # who takes records in has looked
-            raise Overloaded(retry_after_s=1)
-        ticket = Ticket(command, next(self._numbers), waiter, place, eager)
-        ticket.checked = new
-        if origin is not None:
-            ticket.is_input = True
-            ticket.add_origin(origin)
-        self.unfinished.add(ticket)
-        if command.due_us is not None:
-            ticket.due_us = command.due_us
-        self._line_up(ticket)
-        return ticket
+        if first is not None and not self._execution.same_content(command, first.command):
+            raise id_reused(first.command)
+        return first
 
-    def accept_input(self, command: Command, source: Source) -> None:
-        """See `evento.engine.inbound.Intake`."""
-        self.accept(command, source, eager=False, origin=source)
+    def _take_in(self, ticket: Ticket) -> None:
+        self.unfinished.add(ticket)
+        ticket.due_us = ticket.command.due_us
+        self._line_up(ticket)
 
     def has_input_room(self) -> bool:
         """See `evento.engine.inbound.Intake`."""
@@ -370,8 +381,8 @@ class Worker:
                 continue
             run = next(in_order)  # there is one for each instance that has tickets, in the same order
             for ticket in tickets if run.failure is None else tickets[: run.done]:
-                ticket.settled = True
-                if ticket.origins:
+                ticket.settled = ticket.done = True
+                if ticket.origins is not None:
                     ticket.mark_kept()
             self._queues.keep(instance, run.state_after())
             if run.failure is None:
@@ -380,7 +391,7 @@ class Worker:
                 continue
             instance.queue[:0] = tickets[run.done :]
             if run.counted:
-                _mark_storing(tickets[run.done])
+                tickets[run.done].mark_storing()
                 tickets[run.done].mark_kept()
                 tickets[run.done].set_waiting(self._clock.now_us(), asyncio.get_running_loop().time())
                 self._observer.failed(run)
@@ -411,7 +422,6 @@ class Worker:
             turns += run.turns
         self.unfinished.remove(finished)
         for ticket, turn in zip(finished, turns, strict=True):
-            ticket.settled = True
             if not ticket.is_input or ticket.others is not None:  # to records it is told by its commit
                 ticket.tell(Outcome(turn.kind, turn))
         for run in settled.failed:
@@ -480,16 +490,10 @@ def _kept_elsewhere(ticket: Ticket, instance: Instance) -> bool:
     """Tell whether a waiting ticket need not be stored: it is where it came from, and waits for a function that is down, so that
     there may be very many of its kind. What waits behind a Command that failed is stored, or nothing after it could be let go."""
     head = instance.queue[0]
-    return bool(ticket.origins) and not (head.attempts or head.parked)
+    return (ticket.is_input or ticket.origins is not None) and not (head.attempts or head.parked)
 
 
 def _mark_known(known: Sequence[Known]) -> None:
     for ticket, answer in known:
         if not isinstance(answer, EventoError):  # a refusal is told by a commit of its own
             ticket.mark_kept()
-
-
-def _mark_storing(ticket: Ticket) -> None:
-    """Note that a failed ticket is on its way into the journal, unless it is there already: nobody is told before it arrives."""
-    if not ticket.stored:
-        ticket.stored = ticket.storing = True

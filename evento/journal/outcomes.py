@@ -40,7 +40,8 @@ _KIND_TEXTS = {kind: text(kind.value) for kind in _FINISHED}
 _SUCCEEDED = OutcomeKind.SUCCEEDED  # looking a member up in a dict calls its hash, which is written in Python
 _SUCCEEDED_TEXT = _KIND_TEXTS[_SUCCEEDED]
 _RECORD_TIME_US = 1_000  # times of records are whole milliseconds, and many share one
-_shared_time = lru_cache(maxsize=1024)(time)
+_KEPT = 1024  # of each kind of piece that is made once
+_shared_time = lru_cache(maxsize=_KEPT)(time)
 _FRAME = pack_confluent(OUTCOME_ID, b"")
 _FRAME_BYTES = len(_FRAME)
 _NO_SIZE = 129
@@ -64,48 +65,53 @@ class _Head(NamedTuple):
     time_us: int
 
 
-@lru_cache(maxsize=1024)
-def _begin(namespace: str, entity: str) -> bytes:
-    return _FRAME + text(namespace) + text(entity)
+@lru_cache(maxsize=_KEPT)
+def _begin(key: EntityKey) -> bytes:
+    """Return what all outcomes of an instance begin with; several of one often follow each other."""
+    return _FRAME + text(key.namespace) + text(key.entity) + text(key.id)
+
+
+@lru_cache(maxsize=_KEPT)
+def _kind(name: str, schema_id: int) -> bytes:
+    """Return the beginning of a Command or an Event: there are few, and they come again and again."""
+    return text(name) + long(schema_id)
+
+
+@lru_cache(maxsize=_KEPT)
+def _end(revision: str, attempts: int) -> bytes:
+    """Return what stands behind a turn's Events: their end, by which function and at which attempt."""
+    return NULL + text(revision) + long(attempts)
 
 
 def encode_turn(turn: Turn) -> bytes:
     """Return the value that tells a finished Command."""
-    command = turn.command
-    namespace, entity, instance_id = command.key
-    accepted_us = command.accepted_us
-    events, failure = turn.events, turn.failure
+    command, events = turn.command, turn.events
+    accepted_us, failure = command.accepted_us, turn.failure
     parts = [
-        _begin(namespace, entity),
-        text(instance_id),
+        _begin(command.key),
         text(command.id),
         _SUCCEEDED_TEXT if turn.kind is _SUCCEEDED else _KIND_TEXTS[turn.kind],
         _shared_time(turn.time_us),
         _TURN,
-        word(command.type),
-        long(command.schema_id),
+        _kind(command.type, command.schema_id),
         data(command.payload),
         time(accepted_us) if accepted_us % _RECORD_TIME_US else _shared_time(accepted_us),
-        NULL if command.expected is None else SOME + long(command.expected),
-        NULL if command.due_us is None else SOME + time(command.due_us),
-        NULL if command.context is None else _context(command.context),
+        _PLAIN if command.expected is None and command.due_us is None and command.context is None else _extras(command),
         long(turn.before),
     ]
     if events:
         parts.append(long(len(events)))
         for event in events:
-            parts += word(event.type), long(event.schema_id), data(event.payload), TRUE if event.rejection else NULL
-    parts += NULL, word(turn.revision), long(turn.attempts), NULL if failure is None else _failure(failure), NULL
+            parts += _kind(event.type, event.schema_id), data(event.payload), TRUE if event.rejection else NULL
+    parts += _end(turn.revision, turn.attempts), NULL if failure is None else _failure(failure), NULL
     return b"".join(parts)
 
 
 def encode_refusal(refusal: Refusal) -> bytes:
     """Return the value that tells whoever wrote a record that it is refused."""
-    namespace, entity, instance_id = refusal.key
     return b"".join(
         (
-            _begin(namespace, entity),
-            text(instance_id),
+            _begin(refusal.key),
             text(refusal.command_id),
             word(REFUSED),
             time(refusal.time_us),
@@ -273,6 +279,17 @@ def _read_events(value: bytes, at: int) -> tuple[tuple[Event, ...], int]:
     if value[at]:
         raise ValueError("events in several blocks, or in one with its size, are not what Evento writes")
     return tuple(events), at + 1
+
+
+def _extras(command: Command) -> bytes:
+    """Return what few Commands have."""
+    return b"".join(
+        (
+            NULL if command.expected is None else SOME + long(command.expected),
+            NULL if command.due_us is None else SOME + time(command.due_us),
+            NULL if command.context is None else _context(command.context),
+        )
+    )
 
 
 def _context(context: Context) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scripted import Server, serving
 
+from evento.journal.kafka.inputs import Place
 from evento.journal.kafka.records import event_records, outcome_record, read_input
 from evento.model.command import Command, Event, OutcomeKind, Turn
 from evento.model.keys import EntityKey
@@ -47,7 +48,7 @@ async def bank(documents: Any) -> AsyncIterator[Server]:
 async def test_what_the_python_example_sends_is_a_command(bank: Server) -> None:
     writing = await asyncio.to_thread(example("send_command").Writing, f"{bank.url}/registry")
     record = await asyncio.to_thread(writing.record, "ada", {"amount": Decimal("40.00")}, "order-17")
-    place = {"source": "bank.Checking.commands", "offset": 0, "namespace": "bank", "entity": "Checking", "timestamp_us": TIME_US}
+    place = {"place": Place("bank.Checking.commands", "bank", "Checking", 0, 1), "offset": 0, "timestamp_us": TIME_US}
     given = read_input(**place, **record)
     assert given.problem == ""
     command, catalog = given.command, bank.scripted.registry.catalog

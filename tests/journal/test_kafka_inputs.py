@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evento.journal.kafka import inputs
+from evento.journal.kafka.inputs import Place
+from evento.journal.kafka.placing import murmur2
 from evento.journal.kafka.records import read_input
 from evento.model.command import Command, Context
 from evento.model.keys import EntityKey, check_command_id, check_instance_id
@@ -19,6 +21,7 @@ from evento.schema import pack_confluent
 from tests.journal.test_kafka_records import Bytes
 
 SOURCE = "bank.Checking.commands"
+PLACE = Place(SOURCE, "bank", "Checking", 0, 1)
 TIME_US = 1_790_000_000_123_000
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 VALUE = pack_confluent(3, b"\x06abc")
@@ -29,7 +32,7 @@ ID = ("ce_id", b"c1")
 def read(
     *headers: tuple[str, bytes | None], key: bytes | None = b"ada", value: bytes | None = VALUE, offset: int = 17, **other: Any
 ) -> Input:
-    said = {"source": SOURCE, "namespace": "bank", "entity": "Checking", "timestamp_us": TIME_US} | other
+    said = {"place": PLACE, "timestamp_us": TIME_US} | other
     return read_input(key=key, value=value, headers=list(headers), offset=offset, **said)
 
 
@@ -40,8 +43,23 @@ def test_a_record_with_a_type_alone_is_a_command() -> None:
     assert made.command == Command(made.command_id, made.key, "Withdraw", 3, b"\x06abc", TIME_US)
 
 
+def test_a_record_in_the_wrong_partition_is_refused_and_says_where_it_belongs() -> None:
+    home = murmur2(b"ada") % 7
+    for partition in range(7):
+        for headers in ([ID, TYPE], [TYPE]):  # the short way through the usual records, and the long one
+            made = read(*headers, place=Place(SOURCE, "bank", "Checking", partition, 7))
+            assert made.key == EntityKey("bank", "Checking", "ada")
+            assert (made.command is None) == (partition != home) == bool(made.problem)
+            if made.problem:
+                assert f"belongs to partition {home}, but the record is in {partition}" in made.problem
+
+
 def test_without_an_id_the_place_gives_one_that_is_always_the_same() -> None:
-    same, other, elsewhere = read(TYPE), read(TYPE, offset=18), read(TYPE, source="new.bank.Checking.commands")
+    same, other, elsewhere = (
+        read(TYPE),
+        read(TYPE, offset=18),
+        read(TYPE, place=PLACE._replace(source="new.bank.Checking.commands")),
+    )
     assert read(TYPE).command_id == same.command_id == check_command_id(same.command_id)
     assert len({same.command_id, other.command_id, elsewhere.command_id}) == 3
     assert same.command_id == "record:1cef1244a4083f1c:17", "it must never change: records would be executed again"
@@ -180,32 +198,14 @@ hostile = (
     st.integers(-(2**63), 2**63),
 )
 def test_nothing_that_anybody_writes_is_an_exception(key, value, headers, timestamp_us: int) -> None:
-    made = read_input(
-        source=SOURCE,
-        offset=0,
-        namespace="bank",
-        entity="Checking",
-        key=key,
-        value=value,
-        headers=headers,
-        timestamp_us=timestamp_us,
-    )
+    made = read_input(PLACE, 0, key=key, value=value, headers=headers, timestamp_us=timestamp_us)
     assert (made.command is None) == bool(made.problem)
     assert len(made.problem) < 1000
     made.problem.encode()
     if made.command is not None:
         assert made.command.key == made.key == ("bank", "Checking", check_instance_id(key.decode()))
         assert made.command.id == made.command_id == check_command_id(made.command_id)
-        assert made == read_input(
-            source=SOURCE,
-            offset=0,
-            namespace="bank",
-            entity="Checking",
-            key=key,
-            value=value,
-            headers=headers,
-            timestamp_us=timestamp_us,
-        )
+        assert made == read_input(PLACE, 0, key=key, value=value, headers=headers, timestamp_us=timestamp_us)
 
 
 PARTS = st.sampled_from(

@@ -9,13 +9,13 @@ import pytest
 
 from evento.engine.inbound import Inbound, Source
 from evento.engine.queues import Instance, Queues
-from evento.engine.ticket import Ticket
+from evento.engine.ticket import Origin, Ticket
 from evento.engine.turns import Execution
 from evento.engine.worker import Worker
 from evento.errors import EventoError
 from evento.lifecycle.run import Progress
 from evento.model.command import Command
-from evento.model.transition import Input, Transition
+from evento.model.transition import Transition
 from tests.simulation.invariants import check
 from tests.simulation.world import play
 
@@ -116,18 +116,19 @@ def believe_whatever_a_function_answers(patch: pytest.MonkeyPatch) -> None:
 
 
 def skip_records_that_are_only_read(patch: pytest.MonkeyPatch) -> None:
-    make = Source.__init__
+    accept = Worker.accept_input
 
-    def done_at_once(self: Source, inbound: Inbound, given: Input) -> None:
-        make(self, inbound, given)
-        self.done = True
+    def done_at_once(self: Worker, command: Command, source: Source, place: int) -> Origin:
+        origin = accept(self, command, source, place)
+        origin.done = True
+        return origin
 
-    patch.setattr(Source, "__init__", done_at_once)
+    patch.setattr(Worker, "accept_input", done_at_once)
 
 
 def forget_to_answer_bad_records(patch: pytest.MonkeyPatch) -> None:
-    def done_in_silence(self: Inbound, source: Source, error: EventoError) -> None:
-        source.done = True
+    def done_in_silence(self: Inbound, source: Source, origin: Origin, error: EventoError) -> None:
+        origin.done = True
 
     patch.setattr(Inbound, "refuse", done_in_silence)
 

@@ -1,14 +1,16 @@
 """Records that anybody may have put on a topic of Commands, read as Commands.
 
-Everything in them is hostile: whatever is wrong with the form becomes a sentence for whoever wrote it, never an exception. Knows no
-catalog: whether the Command and its schema exist, and the payload fits, is judged later.
+Everything in them is hostile: what is wrong with their form or their partition becomes a sentence for whoever wrote it, never an
+exception. Knows no catalog: whether the Command and its schema exist, and the payload fits, is judged later.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 from evento.errors import CommandError, EventoError, InvalidName, InvalidRequest, PayloadRefused
+from evento.journal.kafka.placing import partition_of
 from evento.model.command import Command, Context
 from evento.model.context import EXPECTED_MAX, check_context_id, check_traceparent
 from evento.model.keys import EntityKey, check_command_id, check_instance_id, check_type_name
@@ -38,26 +40,35 @@ _TYPE_SHORT = 256  # a longer one is not kept: whoever writes records must not f
 _SOURCE_DIGITS = 16
 _DIGITS_MAX = 16
 _SHOWN_MAX = 80
+_TARGETS_KEPT = 16_384  # instances that come again and again are looked at once, and have one key in memory; 5 to 20 MiB
+
+
+class Place(NamedTuple):
+    """Where a record was found: in a source, for an Entity, in one of so many partitions."""
+
+    source: str
+    namespace: str
+    entity: str
+    partition: int
+    partitions: int
 
 
 def read_input(
-    *,
-    source: str,
+    place: Place,
     offset: int,
-    namespace: str,
-    entity: str,
+    *,
     key: bytes | None,
     value: bytes | None,
     headers: HeadersRead | None,
     timestamp_us: int,
 ) -> Input:
-    """Return what the record at `offset` of `source` says. Reading it again gives the same Command, also if it brings no id.
+    """Return what the record at `offset` of a place says. Reading it again gives the same Command, also if it brings no id.
 
     `timestamp_us` is the record's: with it the Command counts as accepted.
     """
-    usual = _usual((namespace, entity), key, value, headers, timestamp_us)
+    usual = _usual(place, key, value, headers, timestamp_us)
     if usual is not None:
-        return Input(source, offset, usual.key, usual.id, usual, "")
+        return Input(place.source, offset, usual.key, usual.id, usual, "")
     instance_id, command_id, command, problem = "", "", None, ""
     said: dict[str, str] = {}
     try:
@@ -66,21 +77,20 @@ def read_input(
         problem = error.message
     try:
         said = _said(headers)
-        command_id = _command_id(said, source, offset)
+        command_id = _command_id(said, place.source, offset)
     except CommandError as error:
         problem = problem or error.message
-    target = EntityKey(namespace, entity, instance_id)
+    target = EntityKey(place.namespace, place.entity, instance_id)
     if not problem:
         try:
+            _check_partition(target, place)
             command = _command(target, command_id, said, value, timestamp_us)
         except (CommandError, PayloadRefused) as error:
             problem = error.message
-    return Input(source, offset, target, command_id, command, problem)
+    return Input(place.source, offset, target, command_id, command, problem)
 
 
-def _usual(
-    place: tuple[str, str], key: bytes | None, value: bytes | None, headers: HeadersRead | None, timestamp_us: int
-) -> Command | None:
+def _usual(place: Place, key: bytes | None, value: bytes | None, headers: HeadersRead | None, timestamp_us: int) -> Command | None:
     """Return the Command of a record as nearly all are: with an id and a type, and nothing wrong; None of any other.
 
     It is half the work, and a million records are read one after another.
@@ -91,11 +101,28 @@ def _usual(
     if first != "ce_id" or second != "ce_type" or command_id is None or full is None or len(full) >= _TYPE_SHORT:
         return None
     try:
-        target = EntityKey(*place, _instance_id(key))
-        identity, kind = check_command_id(command_id.decode()), _type(place[0], full.decode())
+        target = _target(place, key)
+        identity, kind = check_command_id(command_id.decode()), _type(place.namespace, full.decode())
         return Command(identity, target, kind, *_payload(value), timestamp_us)
     except (EventoError, UnicodeDecodeError):
         return None
+
+
+@lru_cache(_TARGETS_KEPT)
+def _target(place: Place, key: bytes | None) -> EntityKey:
+    """Return the instance whose key a record has. Raises CommandError."""
+    target = EntityKey(place.namespace, place.entity, _instance_id(key))
+    _check_partition(target, place)
+    return target
+
+
+def _check_partition(target: EntityKey, place: Place) -> None:
+    belongs = partition_of(target.id, place.partitions)
+    if belongs != place.partition:
+        raise InvalidRequest(
+            f"the key {target.id!r} belongs to partition {belongs}, but the record is in {place.partition}: "
+            "use the partitioner murmur2 of the key's bytes, as Java's clients do"
+        )
 
 
 def _instance_id(key: bytes | None) -> str:

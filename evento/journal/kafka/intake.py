@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from threading import Event, Lock, Thread
 
 from confluent_kafka import Message
@@ -19,7 +20,7 @@ from evento.errors import JournalCorrupt, JournalError, JournalLost, JournalRewi
 from evento.journal.kafka.feed import Feed
 from evento.journal.kafka.found import headers_of
 from evento.journal.kafka.holding import Node
-from evento.journal.kafka.inputs import read_input
+from evento.journal.kafka.inputs import Place, read_input
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Done
 from evento.journal.kafka.restore import Entity
@@ -30,6 +31,7 @@ BATCH_INPUTS = 500
 FILL_S = 0.1
 FULL_S = 1.0  # until it is looked again whether there is room, if nobody says so before
 SAME_S = 10.0  # until it is asked again whether the topics are still those that were begun with
+_TIMES_KEPT = 64
 _log = logging.getLogger(__name__)
 
 
@@ -120,9 +122,11 @@ class Intake:
                 continue
             feed.fill(FILL_S)
             for topic, entity in read.items():
-                begun = self._done[topic]
+                begun, partitions = self._done[topic], self._node.entities[entity].partitions
+                # Ids that follow from places are others in a topic that was made anew: so are the records.
+                place = Place(f"{topic}\n{begun.identity}" if begun.anew else topic, *entity, self._number, partitions)
                 while messages := feed.take(topic, BATCH_INPUTS):
-                    self._put([_input(message, topic, entity, begun) for message in messages])
+                    self._put([_input(message, place, topic) for message in messages])
 
     def _places(self, topics: Sequence[str]) -> Mapping[str, int]:
         """Return from where to read topics; of one that was never read, from its beginning. Raises JournalCorrupt."""
@@ -186,16 +190,20 @@ class Intake:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
 
-def _input(message: Message, topic: str, entity: Entity, begun: Done) -> Input:
-    """Return what a record says. The ids that follow from places are others in a topic that was made anew: so are the records."""
+def _input(message: Message, place: Place, topic: str) -> Input:
+    """Return what a record says."""
     found = read_input(
-        source=f"{topic}\n{begun.identity}" if begun.anew else topic,
-        offset=message.offset() or 0,
-        namespace=entity[0],
-        entity=entity[1],
+        place,
+        message.offset() or 0,
         key=message.key(),
         value=message.value(),
         headers=headers_of(message),
-        timestamp_us=message.timestamp()[1] * 1000,
+        timestamp_us=_us(message.timestamp()[1]),
     )
-    return replace(found, source=topic) if begun.anew else found
+    return found if place.source == topic else replace(found, source=topic)
+
+
+@lru_cache(_TIMES_KEPT)
+def _us(timestamp_ms: int) -> int:
+    """Return a record's time; many share one, and then have one number in memory."""
+    return timestamp_ms * 1000

@@ -19,7 +19,7 @@ from evento.journal.kafka.gone import GUIDE
 from evento.journal.kafka.membership import Lease
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Done
-from evento.journal.kafka.replica import Mark, Replica, by_turn
+from evento.journal.kafka.replica import Mark, Replica
 from evento.journal.kafka.restore import Entity, Restoring, Topics
 from evento.journal.kafka.survey import Survey
 from evento.journal.kafka.transactions import Transactions
@@ -89,7 +89,7 @@ class Owner:
         if self._failure is None:
             try:
                 self._renew()
-                return self._commit([by_turn(transition) for transition in transitions])
+                return self._commit(transitions)
             except JournalCorrupt:
                 raise  # the replica must not be used any more
             except JournalError as error:

@@ -55,6 +55,7 @@ _VERSION = "evento-version"
 _REVISION = "evento-revision"
 _REJECTION: Header = ("evento-rejection", b"true")
 _KINDS_KEPT = 4096  # headers of types and revisions, made once
+_KEYS_KEPT = 1024
 _TIMES_KEPT = 256  # those of one commit are the same
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -104,13 +105,11 @@ def event_records(topic: str, turn: Turn) -> list[Record]:
     if not turn.events:
         return []
     command = turn.command
-    namespace, entity, instance_id = command.key
-    key = instance_id.encode()
+    names, namespace = _names(command.key), command.key.namespace
+    key, prefix = names.id, names.full + b"/"
     context = command.context
     cause = command.id.encode()
     correlation = cause if context is None or context.correlation_id is None else context.correlation_id.encode()
-    source = _source(namespace, entity)
-    prefix = source[1][1:] + b"/" + key + b"/"
     time, revision = _time(turn.time_us), _revision(turn.revision)
     count = len(turn.events)
     records = []
@@ -120,12 +119,12 @@ def event_records(topic: str, turn: Turn) -> list[Record]:
         headers = [
             _SPEC,
             ("ce_id", prefix + b"%d" % version),
-            source,
+            names.source,
             _type(namespace, event.type),
-            ("ce_subject", key),
+            names.subject,
             time,
             ("ce_sequence", b"%020d" % version),
-            ("ce_partitionkey", key),
+            names.partition_key,
             ("ce_correlationid", correlation),
             ("ce_causationid", cause),
             _AVRO,
@@ -161,9 +160,22 @@ def read_event_head(key: bytes | None, headers: HeadersRead | None) -> EventHead
         raise JournalCorrupt(f"the headers of an event are not as they are written: {error}") from error
 
 
-@lru_cache(maxsize=_KINDS_KEPT)
-def _source(namespace: str, entity: str) -> Header:
-    return "ce_source", f"/{namespace}/{entity}".encode()
+class _Names(Struct, frozen=True, gc=False):
+    """What the records of an instance call it."""
+
+    id: bytes
+    full: bytes
+    source: Header
+    subject: Header
+    partition_key: Header
+
+
+@lru_cache(maxsize=_KEYS_KEPT)
+def _names(key: EntityKey) -> _Names:
+    """Return the names of an instance, of which several turns often follow each other."""
+    name = key.id.encode()
+    source = f"/{key.namespace}/{key.entity}".encode()
+    return _Names(name, str(key).encode(), ("ce_source", source), ("ce_subject", name), ("ce_partitionkey", name))
 
 
 @lru_cache(maxsize=_KINDS_KEPT)
@@ -216,10 +228,9 @@ def read_state(value: bytes, headers: HeadersRead | None) -> State:
 def outcome_record(topic: str, turn: Turn) -> Record:
     """Return the record that tells what became of a Command."""
     command, kind = turn.command, turn.kind
-    namespace, entity, instance_id = command.key
     outcome = _SUCCEEDED if kind is OutcomeKind.SUCCEEDED else _OUTCOMES[kind]
     headers: list[Header] = [("evento-command-id", command.id.encode()), outcome, _AVRO]
-    return Record(topic, f"{namespace}/{entity}/{instance_id}".encode(), encode_turn(turn), headers)
+    return Record(topic, _names(command.key).full, encode_turn(turn), headers)
 
 
 def refusal_record(topic: str, refusal: Refusal) -> Record:

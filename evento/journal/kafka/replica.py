@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from evento.errors import JournalError
 from evento.journal.kafka.patience import Patience, age_s
@@ -26,7 +25,6 @@ from evento.journal.sqlite.rows import PAGE_ROWS, find_commands, read_page, read
 from evento.journal.sqlite.store import Store
 from evento.model.command import Pending, Turn
 from evento.model.keys import EntityKey
-from evento.model.transition import Run, Transition
 
 _log = logging.getLogger(__name__)
 _decode_names = msgspec.json.Decoder(list[str]).decode
@@ -46,7 +44,12 @@ Unfit = Callable[["Replica"], str]  # why a replica does not belong to the topic
 
 
 class Replica(Store):
-    """The open file. For one thread, but for what a Store lets others see."""
+    """The open file. For one thread, but for what a Store lets others see.
+
+    A turn's position is the number of turns up to it, everywhere.
+    """
+
+    by_turn = True
 
     def __init__(self, path: Path, tuning: Tuning) -> None:
         """Open the file, making it if need be. Raises JournalError, apsw.Error."""
@@ -209,22 +212,6 @@ class Replica(Store):
             self._connection, [value for topic, mark in moved.items() for value in (topic, mark.identity, mark.next_offset)]
         )
         self.marks.update(moved)
-
-
-def by_turn(transition: Transition) -> Transition:
-    """Return the transition with a run for each turn: so a turn's position is the number of turns that were before it,
-    everywhere.
-    """
-    if all(len(run.turns) <= 1 for run in transition.runs):
-        return transition
-    runs: list[Run] = []
-    for run in transition.runs:
-        before = run.before
-        for turn in run.turns:  # the state belongs to the last one that has events
-            state = run.state if turn.events and turn.version == run.version else None
-            runs.append(Run(run.key, before, (turn,), state))
-            before = turn.version
-    return replace(transition, runs=tuple(runs))
 
 
 @contextmanager

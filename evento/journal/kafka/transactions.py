@@ -159,12 +159,12 @@ class Transactions:
                 reached[str(message.topic())] = message.offset() or 0
 
         last: dict[str, Record] = {}
+        # All arguments by place: names would be looked up anew for each record.
         partition, produce, count = self._partition, cast("Produce", producer.produce), 0
 
         def put(record: Record, told: Delivered | None = None) -> None:
             while True:
                 try:
-                    # All by place: names would be looked up anew for each record.
                     produce(record.topic, record.value, record.key, partition, told, None, 0, record.headers)
                     return
                 except BufferError as error:
@@ -176,10 +176,14 @@ class Transactions:
 
         for record in records:
             count += 1
-            before = last.get(record.topic)
-            last[record.topic] = record
+            topic = record.topic
+            before = last.get(topic)
+            last[topic] = record
             if before is not None:
-                put(before)
+                try:  # nearly always it is taken at once
+                    produce(topic, before.value, before.key, partition, None, None, 0, before.headers)
+                except (BufferError, KafkaException):
+                    put(before)
         for record in last.values():
             put(record, delivered)
         return count

@@ -27,9 +27,13 @@ class Ends(Struct, frozen=True, gc=False):
 class Group:
     """Transitions that become durable by one commit."""
 
-    def __init__(self, ends: Ends, heads: dict[EntityKey, Head], modulus: int) -> None:
-        """Begin where the log ends; `heads` must know every instance that exists and is named by a transition."""
+    def __init__(self, ends: Ends, heads: dict[EntityKey, Head], modulus: int, *, by_turn: bool = False) -> None:
+        """Begin where the log ends; `heads` must know every instance that exists and is named by a transition.
+
+        `by_turn`: each turn is a row of its own, else each run.
+        """
         self.ends = ends
+        self._by_turn = by_turn
         self.rows: list[RowValue] = []
         self._heads = heads
         self._modulus = modulus
@@ -94,17 +98,15 @@ class Group:
                 return Conflict(key=key, before=before, actual=0 if head is None else head.version)
             if not turns:
                 continue
-            position += 1
             name = None
             if head is None:
                 instances += 1
                 name = name_of(key)
                 heads[key] = head = Head(instances, 0, None)
             number, last = head.number, turns[-1]
-            events = last.before + len(last.events) - before
+            version = last.before + len(last.events)
             inline = None
-            if events:
-                version = before + events
+            if version != before:
                 if is_inline(state):
                     inline = kept = state
                 elif state is None or state.payload is None:  # only its version is known, and that is in the row
@@ -113,12 +115,19 @@ class Group:
                     kept = None
                     direct[key] = (number, version, encode(state))
                 heads[key] = Head(number, version, kept)
-            content, of_inline, checksum = encode_run(position, number, before, turns, inline)
-            chain = chained(content, chain)
-            size += 0 if of_inline is None else len(of_inline)
-            more = None if len(turns) == 1 else self._hashes(key, turns[1:])
-            hashed = command_hash(modulus, key, turns[0].command.id)
-            rows += (position, number, name, before, events, hashed, more, content, of_inline, checksum, chain)
+            for part in [(turn,) for turn in turns] if self._by_turn else (turns,):
+                position += 1
+                last = part[-1]
+                after = last.before + len(last.events)
+                # The state belongs to the last part that has events.
+                of_part = inline if after == version != before else None
+                content, of_inline, checksum = encode_run(position, number, before, part, of_part)
+                chain = chained(content, chain)
+                size += 0 if of_inline is None else len(of_inline)
+                more = None if len(part) == 1 else self._hashes(key, part[1:])
+                hashed = command_hash(modulus, key, part[0].command.id)
+                rows += (position, number, name, before, after - before, hashed, more, content, of_inline, checksum, chain)
+                before, name = after, None
         self.ends = Ends(position, chain, instances)
         self.rows += rows
         self._heads.update(heads)

@@ -29,6 +29,8 @@ FILL_HASHES = 50_000  # read at a time to fill the filter
 class Store:
     """The open file with its one connection that writes."""
 
+    by_turn = False  # a row of the log is a run, or a turn
+
     def __init__(self, path: Path, tuning: Tuning = JOURNAL) -> None:
         """Open the file and bring its indexes up to date. Raises JournalError, apsw.Error."""
         self._connection = connect_writer(path, tuning)
@@ -62,7 +64,7 @@ class Store:
 
     def plan(self, transitions: Sequence[Transition]) -> tuple[Group, list[Appended | Conflict | Exception]]:
         """Check transitions against what is there, and return what is to be written, and what is to be said of each once it is."""
-        group = Group(self._ends, self._heads(transitions), self.modulus)
+        group = Group(self._ends, self._heads(transitions), self.modulus, by_turn=self.by_turn)
         return group, [_added(group, transition) for transition in transitions]
 
     @contextmanager
