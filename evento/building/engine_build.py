@@ -6,7 +6,7 @@ Podman takes the time that everything in the image shall have; Docker overlooks 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
@@ -41,7 +41,7 @@ async def build(engine_url: str, context: IO[bytes], *, name: str, arguments: Ma
     try:
         async with (
             _session(engine_url, BUILD_S) as session,
-            session.post(f"{_ENGINE}/build", params=asked, data=context, headers=_TAR) as answer,
+            session.post(f"{_ENGINE}/build", params=asked, data=_parts(context), headers=_TAR) as answer,
         ):
             if answer.status != 200:
                 raise BuildRefused(f"the container engine refuses to build the image: {_plain(await _start(answer))}")
@@ -72,11 +72,17 @@ async def put_in(engine_url: str, archive: IO[bytes]) -> None:
     with _copying(engine_url):
         async with (
             _session(engine_url, COPY_S) as session,
-            session.post(f"{_ENGINE}/images/load", params={"quiet": "1"}, data=archive, headers=_TAR) as answer,
+            session.post(f"{_ENGINE}/images/load", params={"quiet": "1"}, data=_parts(archive), headers=_TAR) as answer,
         ):
             said = _plain(await _start(answer))
             if answer.status != 200 or '"error"' in said:
                 raise BuildRefused(f"the container engine does not take the image: {said}")
+
+
+async def _parts(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """Read a file for a request. Given the file itself, aiohttp closes it on a thread of its own, perhaps while its owner does."""
+    while part := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+        yield part
 
 
 def _session(engine_url: str, within_s: float) -> aiohttp.ClientSession:

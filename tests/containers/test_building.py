@@ -1,13 +1,16 @@
 """`evento function build` with a real engine: an image of a project that is deployed and serves, the same each time, or why not."""
 
+import asyncio
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evento.building.engine_build import put_in, take_out
 from evento.client import Client
 from tests.containers.engine import ROOT, Engine
 from tests.containers.platform import running
@@ -81,6 +84,16 @@ def test_what_is_built_elsewhere_and_later_is_the_same_image(engine: Engine, bas
     (elsewhere / "bank.py").write_text((elsewhere / "bank.py").read_text() + "# another\n")
     other = evento_function(engine.url, "build", str(elsewhere), "-t", NAME, "--base", base).split()[1]
     assert other != digest and content(engine)["RootFS"]["Layers"][:-1] == before["RootFS"]["Layers"][:-1]
+
+
+async def test_a_file_that_was_sent_to_the_engine_stays_its_owners(engine: Engine, base: str) -> None:
+    """The HTTP client closes a file that it is given, on a thread, and where its owner did so at that moment a build failed."""
+    with tempfile.TemporaryFile() as archive:
+        await take_out(engine.url, base, archive)
+        archive.seek(0)
+        await put_in(engine.url, archive)
+        await asyncio.get_running_loop().shutdown_default_executor()  # whatever is still to be done on a thread is done
+        assert not archive.closed
 
 
 def forget(engine: Engine) -> None:
