@@ -230,8 +230,7 @@ class Worker:
         if not self.unfinished.has_room():
             raise Overloaded(retry_after_s=1)
         ticket = Ticket(command, next(self._numbers), waiter, place, eager)
-        # What might be known is looked for later. What is not known now is unfinished here until it is.
-        ticket.checked = new or not self._partition.might_know(command.key, command.id)
+        ticket.checked = new
         self._take_in(ticket)
         return ticket
 
@@ -244,7 +243,6 @@ class Worker:
             first.add_origin(entry)
             return entry
         ticket = Ticket(command, next(self._numbers), source, place)
-        ticket.checked = not self._partition.might_know(command.key, command.id)
         ticket.is_input = True
         self._take_in(ticket)
         return ticket

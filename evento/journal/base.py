@@ -83,34 +83,7 @@ class Inputs(Protocol):
         ...
 
 
-class OwnerReads(Protocol):
-    """What the owner of a partition reads of it."""
-
-    async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
-        """Return the stored state of each instance that has any event; the others are left out.
-
-        A backend that does not have the payload of a state (it is only a cache) answers the version with payload None and
-        revision "": the engine folds it again.
-        """
-        ...
-
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        """Return False only if this Command is certainly not finished. Asked for every Command, so it must be cheap: no read.
-
-        Of a Command whose `append` has returned it is True.
-        """
-        ...
-
-    async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
-        """Return the turns of those Commands that are finished; the others are left out."""
-        ...
-
-    async def read_pending(self) -> Sequence[Pending]:
-        """Return everything pending, ordered by number. Called once, by a new owner."""
-        ...
-
-
-class Partition(OwnerReads, Protocol):
+class Partition(Protocol):
     """The owner's side of one partition."""
 
     @property
@@ -125,6 +98,23 @@ class Partition(OwnerReads, Protocol):
 
     async def wait_revoked(self) -> None:
         """Return when the partition must be given up soon, or is lost already; never, where nobody else may want it."""
+        ...
+
+    async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
+        """Return the stored state of each instance that has any event; the others are left out.
+
+        A backend that does not have the payload of a state (it is only a cache) answers the version with payload None and
+        revision "": the engine folds it again.
+        """
+        ...
+
+    async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
+        """Return the turns of those Commands that are finished; the others are left out. Called for every Command, mostly in vain:
+        the common answer (none) must be cheap."""
+        ...
+
+    async def read_pending(self) -> Sequence[Pending]:
+        """Return everything pending, ordered by number. Called once, by a new owner."""
         ...
 
     async def append(self, transition: Transition) -> Appended | Conflict:

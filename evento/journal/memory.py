@@ -110,10 +110,6 @@ class MemoryPartition:
         """Return the state of each instance that has any event."""
         return {key: self._journal.states[key] for key in keys if key in self._journal.states}
 
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        """Tell whether this Command is finished."""
-        return CommandRef(key, command_id) in self._journal.turns
-
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         """Return the turns of those Commands that are finished."""
         return {ref: self._journal.turns[ref] for ref in refs if ref in self._journal.turns}

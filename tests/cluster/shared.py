@@ -116,9 +116,6 @@ class SharedPartition:
     async def read_states(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, State]:
         return await self._inner.read_states(keys)
 
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        return self._inner.might_know(key, command_id)
-
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         return await self._inner.read_turns(refs)
 

@@ -53,9 +53,6 @@ class FaultyPartition:
         await asyncio.sleep(self._random.expovariate(2000))
         return await self._inner.read_states(keys)
 
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        return self._inner.might_know(key, command_id)
-
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         if self._random.random() < 0.3:
             await asyncio.sleep(self._random.expovariate(2000))

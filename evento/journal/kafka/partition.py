@@ -40,10 +40,6 @@ class KafkaPartition:
         """Return the stored state of each instance that has any event."""
         return await self._holding.reads.read_states(keys)
 
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        """Return False only if this Command is certainly not finished."""
-        return self._holding.reads.might_know(key, command_id)
-
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         """Return the turns of those Commands that are finished."""
         return await self._holding.reads.read_turns(refs)

@@ -135,11 +135,6 @@ class StoreReads:
             states.update(await self._reader.call(partial(self._reader.states, missing)))
         return states
 
-    def might_know(self, key: EntityKey, command_id: str) -> bool:
-        """Return False if no filter knows this Command."""
-        store = self._store
-        return store.filter.might_contain(command_hash(store.modulus, key, command_id))
-
     async def read_turns(self, refs: Sequence[CommandRef]) -> Mapping[CommandRef, Turn]:
         """Return the turns of those Commands that are finished; without a read if no filter knows any of them."""
         might_contain, modulus = self._store.filter.might_contain, self._store.modulus
