@@ -73,7 +73,7 @@ class Ticket(Work):
         self.storing = False  # on its way into the journal's pending table
         self.settled = False  # its turn is over and on its way into the journal, or there already
         self.is_input = False  # it came as a record, and can wait where it is
-        self.done = False  # and need not stay there
+        self.done = False  # the commit made next, or one before, has it: no record of it need stay where it is
         self.in_inbox = False  # counts against the bound on what is in memory alone
         self.attempts = 0
         self.not_before_s = 0.0  # when its next attempt may begin, on the event loop's clock, which nobody sets
@@ -116,7 +116,7 @@ class Ticket(Work):
         if self.origins is None:
             self.origins = []
         self.origins.append(origin)
-        if self.stored or self.settled:
+        if self.done:  # what is settled and will be refused is not
             origin.done = True
 
     def tell(self, answer: Answer) -> None:

@@ -193,7 +193,7 @@ class Worker:
                 # A retry never waits longer than this after a start, whatever the wall clock said when it failed.
                 ticket.due_us = min(entry.due_us, now_us + int(_RESUME_RETRY_S * _US))
                 ticket.set_waiting(now_us, asyncio.get_running_loop().time())
-            ticket.stored = ticket.checked = True
+            ticket.stored = ticket.checked = ticket.done = True
             highest = max(highest, entry.number)
             self.unfinished.take_up(ticket)
             self._line_up(ticket)
