@@ -93,15 +93,18 @@ class Inbound:
         If some that were never read are gone, none is taken any more, and `stopped` says why. What comes in another way goes on.
         """
         self._intake = intake
-        while True:
-            await intake.wait_input_room()
-            try:
-                inputs = await self._inputs.read(READ_INPUTS)
-            except JournalCorrupt as error:
-                logger.error("%s", error.message)
-                self.stopped = error.message
-                continue
-            await self._take(inputs, intake)
+        try:
+            while True:
+                await intake.wait_input_room()
+                try:
+                    inputs = await self._inputs.read(READ_INPUTS)
+                except JournalCorrupt as error:
+                    logger.error("%s", error.message)
+                    self.stopped = error.message
+                    continue
+                await self._take(inputs, intake)
+        finally:
+            self._sources.clear()  # else all that is under way stays in memory until somebody looks for cycles
 
     async def _take(self, inputs: Sequence[Input], intake: Intake) -> None:
         judge, accept, has_room = self._judge, intake.accept_input, intake.has_input_room

@@ -1,5 +1,9 @@
 """Records on their way: each stays under way until it is finished, among the pending, or refused by a commit."""
 
+import asyncio
+import gc
+from contextlib import suppress
+
 from evento.engine.inbound import Inbound, Source
 from evento.engine.ticket import Entry, Ticket
 from evento.errors import IdReused
@@ -72,3 +76,57 @@ def test_a_source_is_done_up_to_the_first_that_is_not() -> None:
     assert source.reached() == 1
     second.mark_kept()
     assert source.reached() == 3
+
+
+class TenThousand:
+    """Inputs, and what takes them in."""
+
+    def __init__(self) -> None:
+        self.given = False
+        self.taken = asyncio.Event()
+
+    async def read(self, limit: int) -> list[Input]:
+        if self.given:
+            self.taken.set()
+            await asyncio.get_running_loop().create_future()
+        self.given = True
+        commands = [Command(f"c{place}", KEY, "Deposit", 1, b"", 0) for place in range(10_000)]
+        return [Input("commands", place, KEY, command.id, command) for place, command in enumerate(commands)]
+
+    def accept_input(self, command: Command, source: Source, place: int) -> Ticket:
+        return Ticket(command, place, source, place)
+
+    def has_input_room(self) -> bool:
+        return True
+
+    async def wait_input_room(self) -> None:
+        """There is always some."""
+
+    def tell_refusals(self) -> None:
+        raise AssertionError("there are none")
+
+
+async def test_what_was_under_way_when_a_partition_goes_leaves_the_memory_with_it() -> None:
+    """A node has many partitions, and very many records at hand of each. Nobody may have to look for cycles to be rid of them."""
+    source = TenThousand()
+    taking = Inbound(source, lambda given: given.command, lambda: TIME_US)
+    gc.collect()
+    gc.disable()
+    try:
+        running = asyncio.create_task(taking.run(source))
+        await source.taken.wait()
+        assert tickets() == 10_000
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        del running
+        for ticket in [each for each in gc.get_objects() if isinstance(each, Ticket)]:
+            ticket.waiter = None  # as a worker that ends tells everybody
+        del ticket
+        assert tickets() == 0
+    finally:
+        gc.enable()
+
+
+def tickets() -> int:
+    return sum(isinstance(each, Ticket) for each in gc.get_objects())
