@@ -18,9 +18,10 @@ from tests.kafka.broker import Cluster
 from tests.kafka.client import ANSWER_S
 from tests.kafka.proxy import Kind, Proxy
 
-KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "cut", "kill both")
+KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "late commit", "cut", "kill both")
 _OFTEN = ("kill", "pause", "replace")
-_HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
+_LATE = "late commit"  # asked for again at once, on another connection: the first one comes soon, into some later commit
+_HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE, _LATE: Kind.END_TXN}
 ZOMBIE = "are lost to the group"  # as a node says that it was one
 _OWNED = re.compile(r"^evento_partitions_owned ([0-9.]+)$", re.MULTILINE)
 _POLL_S = 0.1
@@ -50,7 +51,7 @@ def schedule(seed: int, *, faults: int, answers: int, kinds: Sequence[str] = KIN
 
 
 def _length_s(kind: str, chance: random.Random) -> float:
-    if kind == "pause" or kind in _HELD:  # beyond the session, and beyond what a request waits
+    if kind == "pause" or (kind in _HELD and kind != _LATE):  # beyond the session, and beyond what a request waits
         return SESSION_S * (1.3 + chance.random())
     return chance.random()
 
@@ -142,6 +143,8 @@ class Nemesis:
         await held.caught()
         if not self._due.empty():
             self._room.clear()
+        if fault.kind == _LATE:
+            self._proxy.cut()
         await asyncio.sleep(fault.length_s)
         await held.release()
 

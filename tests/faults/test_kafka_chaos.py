@@ -1,8 +1,9 @@
 """The bank's transactions by two nodes on Kafka, while nodes, brokers and the network fail again and again (reliability §3, §7).
 
 Nodes are killed, replaced, stopped, and stand still in the middle of a commit, beyond their session, to come back as zombies;
-brokers are killed; a commit or a record is held on its way and delivered later. Commands come over HTTP by either node, straight on
-the topic, and both ways. Afterwards the topics alone are judged, and what was told against them.
+brokers are killed; a commit or a record is held on its way and delivered later, also when it was long sent again. Commands come
+over HTTP by either node, straight on the topic, and both ways. Afterwards the topics alone are judged, and what was told against
+them.
 
 `make chaos` makes it long: COMMANDS, FAULTS and SEED, with three brokers.
 """

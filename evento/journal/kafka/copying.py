@@ -152,7 +152,7 @@ class _Job:
         try:
             if not self._is_wanted() or not self._again.is_over or self.turns < TURNS_MIN:
                 return 0.0
-            if self._transactions is None:
+            if self._transactions is None or self._transactions.is_tainted:
                 self._begin()
             if self._is_due() and self._is_fit():
                 self._copy()
@@ -200,6 +200,7 @@ class _Job:
 
     def _begin(self) -> None:
         """Fence whoever wrote copies before; then what is there stays."""
+        self.close()
         self._transactions = self._producers.fence(self._number, self._watch)
         self._topic = self._identity()
         self._last = last_manifest(self._node.copies(self._number), self._watch)

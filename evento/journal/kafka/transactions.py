@@ -1,11 +1,12 @@
 """One partition's transactional producer: a commit whole or not at all, and never a word about it that is not certain.
 
-A producer is used until something ambiguous happened: a request that timed out may still be under way somewhere, and could land
-in a later commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch, makes the request void.
-Blocks: for one thread.
+A producer is used until something ambiguous happened: a request that timed out, or whose connection broke, may still be under way
+somewhere, and could land in a later commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch,
+makes the request void. Blocks: for one thread.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from evento.errors import JournalRefused, JournalRewind
 from evento.journal.kafka.aside import Aside, LeftBehind
+from evento.journal.kafka.clients import logger
 from evento.journal.kafka.failures import Action, Call, Failure, error_of, failure_of
 from evento.journal.kafka.patience import Patience
 from evento.journal.kafka.records import Record
@@ -36,7 +38,8 @@ QUEUE_FULL_S = 0.05
 TRIES = 4  # of a commit that was aborted because the group is being balanced
 Produce = Callable[..., None]
 Delivered = Callable[[KafkaError | None, Message], None]
-_DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
+_BROKEN = "FAIL"  # begins the client's line of a connection that came to its end, or never to be
+_NEVER_USED = re.compile(r"in state (?:INIT|DOWN|TRY_CONNECT|CONNECT)\b")  # no request can have gone that way
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,24 @@ class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class _Lines:
+    """The client's own lines. What is for people goes to the log; of each connection that broke, whoever asked is told.
+
+    No other way tells it: the client sends what was under way again on a new connection, within milliseconds, with no error for
+    anybody; and of lines that repeat themselves it leaves out all but those for its own developers. They come before the answer
+    that came of it, and are told by the next poll.
+    """
+
+    def __init__(self, broken: Callable[[], None]) -> None:
+        self._broken = broken
+
+    def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
+        if facility == _BROKEN and not _NEVER_USED.search(text):
+            self._broken()
+        if level > logging.DEBUG:
+            logger.log(level, template, facility, client, text)
 
 
 class Done(Struct, frozen=True):
@@ -75,7 +96,7 @@ class Transactions:
     def fence(self, watch: Callable[[], None]) -> None:
         """Make a producer; whoever had the transactional id before is fenced, and its open commit ended. Raises JournalError."""
         self.close()
-        producer = Producer({**self._properties, "error_cb": self._hear})
+        producer = Producer({**self._properties, "logger": _Lines(self._doubt)})
         patience = Patience(INIT_S)
         # Once connected it finds its coordinator at once, else often after half a second.
         with suppress(KafkaException), self._calling(Call.INIT):
@@ -120,14 +141,15 @@ class Transactions:
             begun = Patience(SLOW_S)
             try:
                 done = self._attempt(records, offsets(), metadata, patience)
-                self._committing = False
+                self._listen()
             except _Failed as failed:
                 self._end(failed.failure)
-                self._committing = False
                 last = failed.failure
             else:
                 self._doubtful |= begun.is_over
                 return done
+            finally:
+                self._committing = False
             if self.is_tainted:
                 break
             patience.pause(AGAIN_S * 2)  # the membership's next proof is there by then
@@ -137,7 +159,7 @@ class Transactions:
         producer = self._producer
         if producer is None:
             raise JournalRewind("the partition has no producer; nothing was stored")
-        self._call(Call.PRODUCE, lambda: producer.poll(0), patience)  # what was heard before is no doubt about this commit
+        self._listen()  # what broke before is no doubt about this commit
         self._committing = True
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
         reached: dict[str, int] = {}
@@ -230,6 +252,7 @@ class Transactions:
     def _abort(self) -> None:
         if self._producer is not None:
             self._limited(self._producer.abort_transaction, ABORT_S)
+            self._listen()
 
     def _limited(self, function: Callable[[float], object], limit_s: float) -> None:
         """Give a call so much time, and wait not much longer for it."""
@@ -238,6 +261,11 @@ class Transactions:
     def _calling(self, call: Call) -> ClientCall:
         return ClientCall(f"partition {self._partition}, {call}")
 
-    def _hear(self, error: KafkaError) -> None:
-        if self._committing and error.name() in _DOUBTFUL:
-            self._doubtful = True
+    def _listen(self) -> None:
+        """Have all told that the client knows."""
+        if self._producer is not None:
+            with self._calling(Call.PRODUCE):
+                self._producer.poll(0)
+
+    def _doubt(self) -> None:
+        self._doubtful |= self._committing
