@@ -16,12 +16,22 @@ from tests.faults.node import Node
 from tests.faults.nodes import SESSION_S, Nodes, until
 from tests.kafka.broker import Cluster
 from tests.kafka.client import ANSWER_S
-from tests.kafka.proxy import Kind, Proxy
+from tests.kafka.proxy import Kind, Proxy, Side
 
-KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "late commit", "cut", "kill both")
+KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "late request", "cut", "kill both")
 _OFTEN = ("kill", "pause", "replace")
-_LATE = "late commit"  # asked for again at once, on another connection: the first one comes soon, into some later commit
-_HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE, _LATE: Kind.END_TXN}
+_HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
+# Any request of a commit, sent again at once on another connection, so that the first one comes into some later commit; the one
+# that ends it is the most dangerous.
+_LATE = (
+    Kind.END_TXN,
+    Kind.PRODUCE,
+    Kind.END_TXN,
+    Kind.TXN_OFFSET_COMMIT,
+    Kind.ADD_PARTITIONS_TO_TXN,
+    Kind.END_TXN,
+    Kind.ADD_OFFSETS_TO_TXN,
+)
 ZOMBIE = "are lost to the group"  # as a node says that it was one
 _OWNED = re.compile(r"^evento_partitions_owned ([0-9.]+)$", re.MULTILINE)
 _POLL_S = 0.1
@@ -51,7 +61,7 @@ def schedule(seed: int, *, faults: int, answers: int, kinds: Sequence[str] = KIN
 
 
 def _length_s(kind: str, chance: random.Random) -> float:
-    if kind == "pause" or (kind in _HELD and kind != _LATE):  # beyond the session, and beyond what a request waits
+    if kind == "pause" or kind in _HELD:  # beyond the session, and beyond what a request waits
         return SESSION_S * (1.3 + chance.random())
     return chance.random()
 
@@ -134,18 +144,21 @@ class Nemesis:
                 await asyncio.to_thread(self._start_brokers, numbers)
             case "cut":
                 self._proxy.cut()
+            case "late request":
+                side = Side.REQUEST if fault.number % 4 else Side.ANSWER
+                await self._hold(_LATE[fault.number % len(_LATE)], side, fault.length_s, cut=True)
             case _:
-                await self._hold(fault)
+                await self._hold(_HELD[fault.kind], Side.REQUEST, fault.length_s, cut=False)
 
-    async def _hold(self, fault: Fault) -> None:
-        held = self._proxy.hold(_HELD[fault.kind], containing=self._nodes.deployment.prefix.encode())
+    async def _hold(self, kind: Kind, side: Side, length_s: float, *, cut: bool) -> None:
+        held = self._proxy.hold(kind, side, containing=self._nodes.deployment.prefix.encode())
         self._room.set()  # there must be something to hold
         await held.caught()
         if not self._due.empty():
             self._room.clear()
-        if fault.kind == _LATE:
+        if cut:
             self._proxy.cut()
-        await asyncio.sleep(fault.length_s)
+        await asyncio.sleep(length_s)
         await held.release()
 
     async def _pause(self, node: Node, length_s: float) -> None:
