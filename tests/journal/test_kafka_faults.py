@@ -1,6 +1,8 @@
 """Requests held back and let go later, brokers started again, owners that are fenced: each Command once, or not at all."""
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from confluent_kafka import Producer
 from evento.clock import SystemClock
 from evento.errors import JournalError, JournalRewind
 from evento.journal.base import Journal
+from evento.journal.kafka import clients
+from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.journal import open_kafka
@@ -18,6 +22,7 @@ from evento.journal.kafka.security import Properties
 from evento.journal.kafka.transactions import Transactions
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, keys, run
+from tests.faults.nodes import until
 from tests.journal.kafka_child import ENTITIES
 from tests.journal.test_kafka_owners import opened
 from tests.kafka.broker import Cluster as Brokers
@@ -104,6 +109,23 @@ async def test_a_commit_that_is_asked_for_again_at_once_does_not_end_the_next_on
             await outcome.release()
             await appending
         await assert_whole(journal, cuts_before + 3)
+
+
+async def test_an_owner_that_has_nothing_to_commit_hears_its_client_all_the_same(
+    kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it has to say stays in memory until then: while a broker is away for days, that is much."""
+    monkeypatch.setattr(journal_module, "LISTEN_S", 0.1)
+    async with impatient(kafka.address(partitions=1, proxy=kafka_proxy), tmp_path) as journal:
+        [key] = keys(journal, 1)
+        async with journal.own(0) as partition:
+            await appended(partition, run(key, 0, "c0"))
+            with caplog.at_level(logging.INFO, logger=clients.logger.name):
+                kafka_proxy.cut()
+                lost = re.compile("TxnCoordinator.* Disconnected")
+                await until(lambda: any(map(lost.search, caplog.messages)), "the owner hears of it")
+            await appended(partition, run(key, 1, "c1"))
+        await assert_whole(journal, 2)
 
 
 async def test_a_cut_connection_is_mended(kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path) -> None:

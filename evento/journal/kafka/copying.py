@@ -154,6 +154,8 @@ class _Job:
                 return 0.0
             if self._transactions is None or self._transactions.is_tainted:
                 self._begin()
+            else:
+                self._transactions.listen()
             if self._is_due() and self._is_fit():
                 self._copy()
         except JournalRefused as error:  # until a person has changed something

@@ -36,7 +36,7 @@ from evento.journal.kafka.holding import Holding, Node, Progress
 from evento.journal.kafka.intake import Intake
 from evento.journal.kafka.membership import Lease, Membership
 from evento.journal.kafka.names import Names
-from evento.journal.kafka.owning import COMMITS_AT_ONCE, CONFIRM_S
+from evento.journal.kafka.owning import COMMITS_AT_ONCE, CONFIRM_S, Owner
 from evento.journal.kafka.partition import KafkaPartition
 from evento.journal.kafka.placing import partition_of
 from evento.journal.kafka.survey import Survey
@@ -59,6 +59,7 @@ from evento.model.keys import EntityKey
 
 SHARES_MAX = 8  # more replicas than this take more memory than one journal would
 TAKE_OVER_AGAIN_S = 1.0
+LISTEN_S = 30.0
 _FOLDER = "kafka"
 _log = logging.getLogger(__name__)
 
@@ -252,6 +253,7 @@ class KafkaJournal:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
             return None
         owning.push_async_callback(holding.release, owner)
+        await owning.enter_async_context(_listening(holding, owner, self._clock))
         owning.enter_context(self._copier.copying(holding, lease))
         intake = Intake(number, self._node, holding.store.inputs, owner.begin)
         owning.push_async_callback(intake.stop)
@@ -271,6 +273,21 @@ class KafkaJournal:
                 return True
             await self._clock.sleep(CONFIRM_S)
         return False
+
+
+@asynccontextmanager
+async def _listening(holding: Holding, owner: Owner, clock: Clock) -> AsyncIterator[None]:
+    async def listen() -> None:
+        while True:
+            await clock.sleep(LISTEN_S)
+            await holding.listen(owner)
+
+    task = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])  # a replica that was given up is told by whoever appends to it
 
 
 async def _still_other(holding: Holding, refolded: Sequence[Refolded]) -> list[str]:

@@ -106,6 +106,10 @@ class Owner:
         """Let what is being read come to an end. Any thread may call."""
         self._given_up = True
 
+    def listen(self) -> None:
+        """Hear what the producer's client has to say, which it keeps in memory until then."""
+        self._transactions.listen()
+
     def close(self) -> None:
         """Drop the producer."""
         self._failure = self._failure or JournalError("this partition was given up; nothing was stored")

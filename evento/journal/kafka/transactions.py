@@ -127,6 +127,12 @@ class Transactions:
                 self._producer.purge()
                 self._producer = None
 
+    def listen(self) -> None:
+        """Hear all that the client has to say. Until then it keeps it in memory: who commits nothing hears it now and then."""
+        if self._producer is not None:
+            with self._calling(Call.PRODUCE):
+                self._producer.poll(0)
+
     def commit(self, records: Iterable[Record], offsets: Callable[[], Sequence[TopicPartition]], proof: Callable[[], Any]) -> Done:
         """Commit records and the input's offsets. The records are asked for again if the commit must be made again.
 
@@ -141,7 +147,7 @@ class Transactions:
             begun = Patience(SLOW_S)
             try:
                 done = self._attempt(records, offsets(), metadata, patience)
-                self._listen()
+                self.listen()
             except _Failed as failed:
                 self._end(failed.failure)
                 last = failed.failure
@@ -159,7 +165,7 @@ class Transactions:
         producer = self._producer
         if producer is None:
             raise JournalRewind("the partition has no producer; nothing was stored")
-        self._listen()  # what broke before is no doubt about this commit
+        self.listen()  # what broke before is no doubt about this commit
         self._committing = True
         self._call(Call.PRODUCE, producer.begin_transaction, patience)
         reached: dict[str, int] = {}
@@ -252,7 +258,7 @@ class Transactions:
     def _abort(self) -> None:
         if self._producer is not None:
             self._limited(self._producer.abort_transaction, ABORT_S)
-            self._listen()
+            self.listen()
 
     def _limited(self, function: Callable[[float], object], limit_s: float) -> None:
         """Give a call so much time, and wait not much longer for it."""
@@ -260,12 +266,6 @@ class Transactions:
 
     def _calling(self, call: Call) -> ClientCall:
         return ClientCall(f"partition {self._partition}, {call}")
-
-    def _listen(self) -> None:
-        """Have all told that the client knows."""
-        if self._producer is not None:
-            with self._calling(Call.PRODUCE):
-                self._producer.poll(0)
 
     def _doubt(self) -> None:
         self._doubtful |= self._committing
