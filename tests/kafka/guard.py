@@ -18,7 +18,8 @@ _ASK_AGAIN_S = 0.5
 
 def main(owner: int, command: list[str]) -> int:
     """Run `command` to its end, or until the process `owner` ends. Return its exit status."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_guard)
+    # What it says goes where the guard's own errors go: nobody reads its output once the id is told.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, preexec_fn=_die_with_the_guard)
     os.write(1, f"{child.pid}\n".encode())
     os.close(1)
     threading.Thread(target=_follow, args=(owner, child), daemon=True).start()
