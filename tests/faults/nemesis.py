@@ -157,7 +157,7 @@ class Nemesis:
         if not self._due.empty():
             self._room.clear()
         if cut:
-            self._proxy.cut()
+            held.cut()
         await asyncio.sleep(length_s)
         await held.release()
 

@@ -52,6 +52,7 @@ class Held:
         self._released = asyncio.Event()
         self._gone = asyncio.Event()
         self._answer: bytes | None = None
+        self._connection: _Connection | None = None
         self.port = 0  # at which the broker listens that is asked
 
     @property
@@ -76,15 +77,20 @@ class Held:
             await self._gone.wait()
         return self._answer
 
+    def cut(self) -> None:
+        """Break the one connection on which it is held."""
+        assert self._connection is not None, "nothing is held"
+        self._connection.close()
+
     # ------------------------------------------------------------------ called by the proxy
     def wants(self, side: Side, frame: bytes) -> bool:
         """Tell whether this frame, a request, is (or is answered by) what is to be held."""
         wanted, kind, containing = self._wanted
         return wanted is side and _HEAD.unpack_from(frame)[0] == kind and all(part in frame for part in containing)
 
-    async def wait(self, port: int) -> None:
+    async def wait(self, connection: "_Connection") -> None:
         """Hold what was caught on its way to a broker, or back, until it is released."""
-        self.port = port
+        self._connection, self.port = connection, connection.port
         self._caught.set()
         await self._released.wait()
 
@@ -156,7 +162,7 @@ class _Connection:
         assert task is not None
         self.task = task
         self._proxy = proxy
-        self._port = port
+        self.port = port
         self._client = client
         self._streams = [client]
         self._answers: dict[int, Held] = {}  # by correlation id
@@ -171,7 +177,7 @@ class _Connection:
     async def run(self) -> None:
         """Carry frames both ways until a side closes and nothing is held."""
         with suppress(OSError):
-            self._streams.append(await asyncio.open_connection("127.0.0.1", self._port))
+            self._streams.append(await asyncio.open_connection("127.0.0.1", self.port))
             requests: asyncio.Queue[bytes] = asyncio.Queue(_FRAMES_BEHIND_MAX)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(requests))
@@ -191,7 +197,7 @@ class _Connection:
                 self._answers[_HEAD.unpack_from(frame)[2]] = answer
             held = self._proxy.take(Side.REQUEST, frame)
             if held is not None:
-                await held.wait(self._port)
+                await held.wait(self)
                 if self._closed:
                     held.gone(await self._send_alone(frame))
                     continue
@@ -203,7 +209,7 @@ class _Connection:
         while frame := await _read_frame(self._streams[1][0]):
             held = self._answers.pop(_CORRELATION.unpack_from(frame)[0], None)
             if held is not None:
-                await held.wait(self._port)
+                await held.wait(self)
             await self._write(0, frame)
             if held is not None:
                 held.gone()
@@ -215,7 +221,7 @@ class _Connection:
                 await _write_frame(self._streams[stream][1], frame)
 
     async def _send_alone(self, frame: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             await _write_frame(writer, frame)
             return await _read_frame(reader)

@@ -90,8 +90,8 @@ def lane_producer_properties(cluster: Cluster, transactional_id: str, *, message
             "transaction.timeout.ms": times.transaction_ms,
             "message.timeout.ms": times.message_ms,
             "request.timeout.ms": times.request_ms,
-            # Each connection that breaks is told, which nothing else tells: who waits for a commit must know (`transactions.py`).
-            "debug": "broker",
+            # That the end of a commit was asked for again is told by nothing else: who made it must know (`transactions.py`).
+            "debug": "eos",
             # A transactional id implies these. They are said, so that nobody has to know that.
             "enable.idempotence": True,
             "acks": "all",

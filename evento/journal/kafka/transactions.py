@@ -3,6 +3,10 @@
 A producer is used until something ambiguous happened: a request that timed out, or whose connection broke, may still be under way
 somewhere, and could land in a later commit of the same producer. Then it is `tainted`, and its successor, who has a later epoch,
 makes the request void. Blocks: for one thread.
+
+The request to be feared is the one that ends a commit: it would end the later one in its middle. The client sends it again by
+itself within milliseconds, on another connection. A record that comes late is known by its number, and refused; offsets and topics
+that are added late do no harm to a commit that adds its own.
 """
 
 import logging
@@ -38,8 +42,9 @@ QUEUE_FULL_S = 0.05
 TRIES = 4  # of a commit that was aborted because the group is being balanced
 Produce = Callable[..., None]
 Delivered = Callable[[KafkaError | None, Message], None]
-_BROKEN = "FAIL"  # begins the client's line of a connection that came to its end, or never to be
-_NEVER_USED = re.compile(r"in state (?:INIT|DOWN|TRY_CONNECT|CONNECT)\b")  # no request can have gone that way
+_DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
+_ENDING = "ENDTXN"  # begins the client's line of each answer to the request that ends a commit, or of what came instead
+_UNANSWERED = re.compile(r"\breturned _")  # only errors of the client itself begin so
 _log = logging.getLogger(__name__)
 
 
@@ -52,21 +57,20 @@ class _Failed(Exception):
 
 
 class _Lines:
-    """The client's own lines. What is for people goes to the log; of each connection that broke, whoever asked is told.
+    """The client's own lines. What is for people goes to the log; that the end of a commit had no answer, to whoever asked.
 
-    No other way tells it: the client sends what was under way again on a new connection, within milliseconds, with no error for
-    anybody; and of lines that repeat themselves it leaves out all but those for its own developers. They come before the answer
-    that came of it, and are told by the next poll.
+    It is told in no other way: no call fails for it, and no error is reported. The line comes before the answer to what was sent
+    again, and is heard by the next poll.
     """
 
-    def __init__(self, broken: Callable[[], None]) -> None:
-        self._broken = broken
+    def __init__(self, unanswered: Callable[[], None]) -> None:
+        self._unanswered = unanswered
 
     def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
-        if facility == _BROKEN and not _NEVER_USED.search(text):
-            self._broken()
         if level > logging.DEBUG:
             logger.log(level, template, facility, client, text)
+        elif facility == _ENDING and _UNANSWERED.search(text):
+            self._unanswered()
 
 
 class Done(Struct, frozen=True):
@@ -96,7 +100,7 @@ class Transactions:
     def fence(self, watch: Callable[[], None]) -> None:
         """Make a producer; whoever had the transactional id before is fenced, and its open commit ended. Raises JournalError."""
         self.close()
-        producer = Producer({**self._properties, "logger": _Lines(self._doubt)})
+        producer = Producer({**self._properties, "error_cb": self._hear, "logger": _Lines(self._doubt)})
         patience = Patience(INIT_S)
         # Once connected it finds its coordinator at once, else often after half a second.
         with suppress(KafkaException), self._calling(Call.INIT):
@@ -106,6 +110,7 @@ class Transactions:
                 watch()
                 try:
                     with self._calling(Call.INIT):
+                        producer.poll(0)  # what it has to say stays in memory until then
                         producer.init_transactions(min(5.0, patience.left_s))
                     break
                 except KafkaException as error:
@@ -266,6 +271,10 @@ class Transactions:
 
     def _calling(self, call: Call) -> ClientCall:
         return ClientCall(f"partition {self._partition}, {call}")
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.name() in _DOUBTFUL:
+            self._doubt()
 
     def _doubt(self) -> None:
         self._doubtful |= self._committing
