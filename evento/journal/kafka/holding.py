@@ -143,9 +143,9 @@ class Holding:
         node.observer.taken_over(self.number, time_s() - begun_s)
         return owner
 
-    async def listen(self, owner: Owner) -> None:
+    def listen(self, owner: Owner) -> None:
         """Let an owner hear what its client has to say."""
-        await self._run(owner.listen)
+        self._writer.post(owner.listen)
 
     async def release(self, owner: Owner) -> None:
         """End an ownership: what was appended is finished first."""

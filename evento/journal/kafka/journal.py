@@ -253,7 +253,7 @@ class KafkaJournal:
             _log.warning("partition %d is not taken over yet: %s", number, error.message)
             return None
         owning.push_async_callback(holding.release, owner)
-        await owning.enter_async_context(_listening(holding, owner, self._clock))
+        owning.enter_context(_listening(holding, owner))
         owning.enter_context(self._copier.copying(holding, lease))
         intake = Intake(number, self._node, holding.store.inputs, owner.begin)
         owning.push_async_callback(intake.stop)
@@ -275,19 +275,25 @@ class KafkaJournal:
         return False
 
 
-@asynccontextmanager
-async def _listening(holding: Holding, owner: Owner, clock: Clock) -> AsyncIterator[None]:
-    async def listen() -> None:
-        while True:
-            await clock.sleep(LISTEN_S)
-            await holding.listen(owner)
+@contextmanager
+def _listening(holding: Holding, owner: Owner) -> Iterator[None]:
+    """Let an owner hear its client every LISTEN_S, for the time of the context."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
 
-    task = asyncio.create_task(listen())
+    def again() -> None:
+        nonlocal timer
+        timer = loop.call_later(LISTEN_S, listen)
+
+    def listen() -> None:
+        holding.listen(owner)
+        again()
+
+    again()
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])  # a replica that was given up is told by whoever appends to it
+        timer.cancel()
 
 
 async def _still_other(holding: Holding, refolded: Sequence[Refolded]) -> list[str]:

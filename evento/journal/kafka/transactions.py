@@ -250,6 +250,7 @@ class Transactions:
         if unknown or failure.action in (Action.FENCED, Action.FATAL, Action.LOST):
             self.close()
             return
+        self._doubtful |= failure.call is Call.COMMIT  # its end may have been asked for
         try:
             self._call(Call.ABORT, self._abort, Patience(ABORT_S))
         except _Failed as failed:

@@ -71,6 +71,13 @@ class Writer:
         self._jobs.put(Call(function, future))
         return cast("T", await future)
 
+    def post(self, function: Callable[[], object]) -> None:
+        """Have a function called on the thread, which nobody waits for: if the file was given up, it is not called any more."""
+        if self._failure is None:
+            future = asyncio.get_running_loop().create_future()
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # who appends is told of what failed
+            self._jobs.put(Call(function, future))
+
     def _future(self) -> asyncio.Future[Any]:
         if self._failure is not None:
             raise self._given_up(self._failure)
