@@ -59,7 +59,7 @@ from evento.model.keys import EntityKey
 
 SHARES_MAX = 8  # more replicas than this take more memory than one journal would
 TAKE_OVER_AGAIN_S = 1.0
-LISTEN_S = 30.0
+LISTEN_S = 30.0  # an owner that has nothing to commit hears so often what its client has to say
 _FOLDER = "kafka"
 _log = logging.getLogger(__name__)
 
