@@ -150,9 +150,9 @@ def reader_properties(cluster: Cluster, group: str) -> Properties:
 
 def follower_properties(cluster: Cluster, group: str) -> Properties:
     """Return what a reader is told that waits for what will come. Each partition that is owned has one; most have nothing to do."""
-    # It asks five times a second where nothing comes; what comes is answered at once. Not less often: a topic that is added, or
-    # goes on after enough was ahead, waits for the request that is under way.
-    return _reader(cluster, group, wait_ms=200, full_ms=25)
+    # It asks twice a second where nothing comes; what comes is answered at once. Not less often: a topic that is added, or goes on
+    # after enough was ahead, waits for the request that is under way, and half a second's records are ahead at most.
+    return _reader(cluster, group, wait_ms=500, full_ms=25)
 
 
 def _reader(cluster: Cluster, group: str, *, wait_ms: int, full_ms: int) -> Properties:

@@ -28,7 +28,7 @@ from evento.model.transition import Input
 
 AHEAD_INPUTS = 5_000
 BATCH_INPUTS = 500
-FILL_S = 0.1
+FILL_S = 0.2
 FULL_S = 1.0  # until it is looked again whether there is room, if nobody says so before
 SAME_S = 10.0  # until it is asked again whether the topics are still those that were begun with
 _TIMES_KEPT = 64
