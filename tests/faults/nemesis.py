@@ -18,7 +18,20 @@ from tests.kafka.broker import Cluster
 from tests.kafka.client import ANSWER_S
 from tests.kafka.proxy import Kind, Proxy, Side
 
-KINDS = ("kill", "replace", "pause", "stop", "broker", "hold commit", "hold produce", "late request", "cut", "kill both")
+KINDS = (
+    "kill",
+    "replace",
+    "pause",
+    "stop",
+    "broker",
+    "hold commit",
+    "hold produce",
+    "late request",
+    "cut",
+    "kill both",
+    "function",
+    "revision",
+)
 _OFTEN = ("kill", "pause", "replace")
 _HELD = {"hold commit": Kind.END_TXN, "hold produce": Kind.PRODUCE}
 # Any request of a commit, sent again at once on another connection, so that the first one comes into some later commit; the one
@@ -144,6 +157,10 @@ class Nemesis:
                 await asyncio.to_thread(self._start_brokers, numbers)
             case "cut":
                 self._proxy.cut()
+            case "function":  # in the middle of a call
+                await until(lambda: node.kill_function(fault.number), "a node has a function")
+            case "revision":
+                await asyncio.to_thread(self._nodes.revise, node)
             case "late request":
                 side = Side.REQUEST if fault.number % 4 else Side.ANSWER
                 await self._hold(_LATE[fault.number % len(_LATE)], side, fault.length_s, cut=True)

@@ -36,9 +36,10 @@ _AGAIN_S = 0.2
 class Nodes:
     """Nodes of one deployment; the first deploys the bank."""
 
-    def __init__(self, deployment: Deployment, nodes: Sequence[Node]) -> None:
+    def __init__(self, deployment: Deployment, nodes: Sequence[Node], module: Path) -> None:
         self.deployment = deployment
         self.nodes = nodes
+        self._module = module
 
     @property
     def urls(self) -> list[str]:
@@ -50,6 +51,13 @@ class Nodes:
         node.kill()
         shutil.rmtree(node.data)
         node.start()
+
+    def revise(self, node: Node) -> None:
+        """Deploy the same rules in other words: a new revision of the functions, by which every state is folded anew."""
+        new = self._module.with_suffix(".new")
+        new.write_text(f"{self._module.read_text()}# again\n")
+        new.replace(self._module)
+        node.deploy(self._module)
 
     def end_functions(self) -> None:
         """Kill each node's function; it comes back as its files say by then, or not at all."""
@@ -97,7 +105,7 @@ def running(
             node.spawn()
         for node in nodes[1:]:
             node.wait_ready()
-        yield Nodes(Deployment(direct or bootstrap, prefix, partitions, nodes[0].url), nodes)
+        yield Nodes(Deployment(direct or bootstrap, prefix, partitions, nodes[0].url), nodes, module)
 
 
 class Roaming(Sender):

@@ -1,9 +1,9 @@
 """The bank's transactions by two nodes on Kafka, while nodes, brokers and the network fail again and again (reliability §3, §7).
 
-Nodes are killed, replaced, stopped, and stand still in the middle of a commit, beyond their session, to come back as zombies;
-brokers are killed; a commit or a record is held on its way and delivered later, also when it was long sent again. Commands come
-over HTTP by either node, straight on the topic, and both ways. Afterwards the topics alone are judged, and what was told against
-them.
+Nodes are killed, replaced, stopped, and stand still in the middle of a commit, beyond their session, to come back as zombies; their
+functions are killed, and deployed anew, so that all states are folded again; brokers are killed; a commit or a record is held on
+its way and delivered later, also when it was long sent again. Commands come over HTTP by either node, straight on the topic, and
+both ways. Afterwards the topics alone are judged, and what was told against them.
 
 `make chaos` makes it long: COMMANDS, FAULTS and SEED, with three brokers.
 """
@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ async def chaos(folder: Path, brokers: Cluster, *, partitions: int, accounts: in
             partitions=partitions,
             replication=min(3, len(brokers.brokers)),
             direct=brokers.bootstrap,
+            module=Path(shutil.copy(bank.MODULE, folder)),
         )
         nodes = await asyncio.to_thread(starting.__enter__)
         try:

@@ -29,7 +29,8 @@ ALL: list[tuple[Callable[[Properties], object], Properties]] = [
     (Producer, lane_producer_properties(CLUSTER, "evento.7", message_bytes_max=1 << 20)),
     (Consumer, member_properties(CLUSTER, "evento")),
     (Consumer, reader_properties(CLUSTER, "evento")),
-    (Consumer, follower_properties(CLUSTER, "evento")),
+    (Consumer, follower_properties(CLUSTER, "evento", 1)),
+    (Consumer, follower_properties(CLUSTER, "evento", 8)),
     (Consumer, offsets_properties(CLUSTER, "read_committed")),
 ]
 
@@ -51,11 +52,18 @@ def test_what_is_ours_goes_over_what_comes_from_outside() -> None:
 
 
 def test_consumers_read_what_is_committed_and_never_begin_elsewhere_than_told() -> None:
-    for properties in (make(CLUSTER, "evento") for make in (member_properties, reader_properties, follower_properties)):
+    followers = [follower_properties(CLUSTER, "evento", shares) for shares in (1, 8)]
+    for properties in (member_properties(CLUSTER, "evento"), reader_properties(CLUSTER, "evento"), *followers):
         assert properties["isolation.level"] == "read_committed"
         assert properties["auto.offset.reset"] == "error"
         assert properties["enable.auto.commit"] is properties["enable.auto.offset.store"] is False
         assert int(properties["queued.max.messages.kbytes"]) <= 16_384
+
+
+def test_many_who_wait_for_records_have_no_more_ahead_than_one_would() -> None:
+    names = ("queued.min.messages", "queued.max.messages.kbytes")
+    one, many = (follower_properties(CLUSTER, "evento", shares) for shares in (1, 8))
+    assert [8 * int(many[name]) for name in names] == [int(one[name]) for name in names]
 
 
 def test_a_topic_that_is_gone_does_not_come_back_by_being_asked_for_or_written_to() -> None:

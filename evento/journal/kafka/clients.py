@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, an Event or a state is smaller
 AHEAD_RECORDS = 20_000  # of one topic, read ahead
+AHEAD_KIB = 16_384  # likewise
 COPY_MS = 300_000  # a copy's transaction, if the brokers allow it; readers of copies never wait for one that is open
 _SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
 
@@ -148,11 +149,17 @@ def reader_properties(cluster: Cluster, group: str) -> Properties:
     return _reader(cluster, group, wait_ms=10, full_ms=5)
 
 
-def follower_properties(cluster: Cluster, group: str) -> Properties:
-    """Return what a reader is told that waits for what will come. Each partition that is owned has one; most have nothing to do."""
+def follower_properties(cluster: Cluster, group: str, shares: int) -> Properties:
+    """Return what a reader is told that waits for what will come. Each partition that is owned has one; most have nothing to do.
+
+    `shares`: so many of them share what a single one would have ahead.
+    """
     # It asks twice a second where nothing comes; what comes is answered at once. Not less often: a topic that is added, or goes on
-    # after enough was ahead, waits for the request that is under way, and half a second's records are ahead at most.
-    return _reader(cluster, group, wait_ms=500, full_ms=25)
+    # after enough was ahead, waits for the request that is under way, and half a second's records are ahead at most. Where many
+    # have enough, to look so often whether there is room would cost more than what is read.
+    reader = _reader(cluster, group, wait_ms=500, full_ms=max(25, 12 * shares))
+    ahead = {"queued.min.messages": AHEAD_RECORDS // shares, "queued.max.messages.kbytes": AHEAD_KIB // shares}
+    return Properties({**reader, **ahead})
 
 
 def _reader(cluster: Cluster, group: str, *, wait_ms: int, full_ms: int) -> Properties:
@@ -169,7 +176,7 @@ _READING: Mapping[str, object] = {
     "check.crcs": True,
     # Bounds of what the client reads ahead, for each topic; the defaults are 100,000 records and 64 MiB.
     "queued.min.messages": AHEAD_RECORDS,
-    "queued.max.messages.kbytes": 16_384,
+    "queued.max.messages.kbytes": AHEAD_KIB,
 }
 
 

@@ -24,11 +24,13 @@ METADATA_S = 5.0
 class Feed:
     """One consumer that is assigned what it reads, and commits nothing. For one thread."""
 
-    def __init__(self, properties: Properties, partition: int) -> None:
+    def __init__(self, properties: Properties, partition: int, shares: int = 1) -> None:
+        """`shares`: so many feeds share what a single one would have ahead."""
         self._consumer = Consumer(properties)
         self._properties = properties
         self._partition = partition
         self._what = f"partition {partition}, {Call.CONSUME}"
+        self._batch, self._records_max, self._bytes_max = (each // shares for each in (BATCH_RECORDS, AHEAD_RECORDS, AHEAD_BYTES))
         self._ahead: dict[str, deque[Message]] = {}
         self._bytes: dict[str, int] = {}
         self._reached: dict[str, int] = {}
@@ -76,7 +78,7 @@ class Feed:
                 first = self._consumer.poll(timeout_s)
                 if first is None:
                     return False
-                messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
+                messages = (first, *self._consumer.consume(self._batch, 0))
         except KafkaException as error:
             raise error_of(failure_of(Call.CONSUME, error, told=self._properties)) from error
         for topic, group in groupby(messages, Message.topic):
@@ -150,7 +152,7 @@ class Feed:
                 self._paused.add(topic)
 
     def _is_ahead(self, topic: str) -> bool:
-        return len(self._ahead[topic]) > AHEAD_RECORDS or self._bytes[topic] > AHEAD_BYTES
+        return len(self._ahead[topic]) > self._records_max or self._bytes[topic] > self._bytes_max
 
     def _place(self, topic: str, offset: int = 0) -> TopicPartition:
         return TopicPartition(topic, self._partition, offset)

@@ -70,7 +70,8 @@ class Node(Struct, frozen=True):
 
     def make_follower(self, number: int) -> Feed:
         """Return a new reader of what will come in one partition of the topics."""
-        return Feed(follower_properties(self.cluster, self.names.group), number)
+        shares = self.tuning.shares
+        return Feed(follower_properties(self.cluster, self.names.group, shares), number, shares)
 
 
 class Holding:

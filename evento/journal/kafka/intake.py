@@ -26,7 +26,7 @@ from evento.journal.kafka.records import Done
 from evento.journal.kafka.restore import Entity
 from evento.model.transition import Input
 
-AHEAD_INPUTS = 5_000
+AHEAD_INPUTS = 5_000  # of all partitions that share the memory of one
 BATCH_INPUTS = 500
 FILL_S = 0.2
 FULL_S = 1.0  # until it is looked again whether there is room, if nobody says so before
@@ -42,6 +42,7 @@ class Intake:
         """`done` is how far each topic is done with; `begin` is told where which topic is begun."""
         self._number = number
         self._node = node
+        self._most = AHEAD_INPUTS // node.tuning.shares  # ahead
         self._done = dict(done)
         self._begin = begin
         self._identities: dict[str, str] = {}  # of those that are read, or were to be; "" of one that was not there
@@ -65,7 +66,7 @@ class Intake:
             self._arrived.clear()
             with self._lock:
                 taken = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
-            if 2 * len(self._ahead) < AHEAD_INPUTS:
+            if 2 * len(self._ahead) < self._most:
                 self._room.set()
             if taken:
                 return taken
@@ -116,7 +117,7 @@ class Intake:
             if not read:
                 self._stopping.wait(FILL_S)
                 continue
-            if len(self._ahead) >= AHEAD_INPUTS:
+            if len(self._ahead) >= self._most:
                 self._room.wait(FULL_S)
                 self._room.clear()
                 continue
