@@ -11,7 +11,7 @@ from tests.kafka.client import make_topic, write
 from tests.kafka.fixtures import Kafka
 
 RECORDS = 32_000
-FULL_S = 1.0  # nothing more comes within this time: it has enough
+FULL_S = 3.0  # nothing more comes within this time, on a busy machine too: it has enough
 ALL_S = 60.0
 
 
