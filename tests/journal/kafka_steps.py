@@ -1,4 +1,6 @@
-"""The node of `kafka_child` that ends as by `kill -9`, or stands still, at one step of a commit. The product knows nothing of it.
+"""The node of `kafka_child` that ends as by `kill -9`, or stands still, at one step of a commit, or of taking over.
+
+The product knows nothing of it.
 
 `python -m tests.journal.kafka_steps ADDRESS FOLDER COUNT [HOW STEP]`. HOW is `kill`, `stop`, or `late`: to stand still, and to hear
 of the group later than owners go on. It says when it comes to the step, and each time that it takes an owner's transactional id.
@@ -19,6 +21,7 @@ from confluent_kafka import Consumer, Message, Producer
 from evento.journal.kafka import membership, transactions
 from evento.journal.kafka.clients import Times
 from evento.journal.kafka.replica import Replica
+from evento.journal.kafka.restore import Restoring
 from tests.journal import kafka_child
 from tests.journal.kafka_child import say
 
@@ -33,6 +36,7 @@ STEPS = (
     "before advance",
     "after advance",
 )
+TAKING_OVER = "between outcomes and states"  # a step before the first commit
 COMMITS = 3  # that come to their end before
 STOOD_STILL_S = 1.0  # what a thread never waits on a machine that goes
 LATE_S = 3.0
@@ -56,7 +60,7 @@ class Steps:
 
     def come_to(self, step: str) -> None:
         """Do what is to be done there, once."""
-        if step == self._step and self._begun > COMMITS:
+        if step == self._step and (step == TAKING_OVER or self._begun > COMMITS):
             self._step = ""
             say(f"STEP {step}")
             os.kill(os.getpid(), self._signal)
@@ -127,10 +131,22 @@ def watch_replica(steps: Steps) -> None:
     Replica.advance = stepping  # type: ignore[method-assign]
 
 
+def watch_restoring(steps: Steps) -> None:
+    """Let what taking over comes to be a step, too."""
+    read_states = Restoring._read_states
+
+    def stepping(restoring: Restoring, *arguments: Any) -> Any:
+        steps.come_to(TAKING_OVER)
+        return read_states(restoring, *arguments)
+
+    Restoring._read_states = stepping  # type: ignore[method-assign]
+
+
 def arm(how: str, step: str) -> None:
     """Wait for a step."""
     Stepping.steps = Steps(how, step)
     watch_replica(Stepping.steps)
+    watch_restoring(Stepping.steps)
     if how == "late":
         membership.Consumer = Late  # type: ignore[misc]
 

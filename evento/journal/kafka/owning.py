@@ -8,6 +8,7 @@ After any failure this owner commits nothing more: what waited was judged by wha
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from threading import Event, Semaphore
 
 from confluent_kafka import TopicPartition
@@ -65,7 +66,8 @@ class Owner:
         """Fence whoever was the owner, and bring the replica up to all there is. Raises JournalError.
 
         That the group means this node was asked before. Whenever this is done once more, it is asked again: the node may have stood
-        still, and would fence whoever owns the partition now.
+        still, and would fence whoever owns the partition now. So may it have in the middle of reading: then what is newer than what
+        it had read looks like a torn commit, and all is read once more before that is said.
         """
 
         def restore() -> int:
@@ -81,8 +83,15 @@ class Owner:
                 Event().wait(CONFIRM_S)
             return restore()
 
-        self._restore = restore_if_meant
-        restore()
+        def proven(read: Callable[[], int]) -> int:
+            try:
+                return read()
+            except JournalCorrupt as error:
+                _log.warning("partition %d: is this so, or has somebody else owned it meanwhile? %s", self._topics.partition, error)
+                return restore_if_meant()
+
+        self._restore = partial(proven, restore_if_meant)
+        proven(restore)
 
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         """Make transitions durable by one commit, and say of each what became of it: the same error of all, if it failed."""
