@@ -40,6 +40,7 @@ TAKING_OVER = "between outcomes and states"  # a step before the first commit
 COMMITS = 3  # that come to their end before
 STOOD_STILL_S = 1.0  # what a thread never waits on a machine that goes
 LATE_S = 3.0
+VERY_LATE_S = 15.0  # all states are read meanwhile, on a busy machine too
 TIMES = Times(session_ms=5_000, heartbeat_ms=300, transaction_ms=8_000, message_ms=5_000, request_ms=4_000)
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "late": signal.SIGSTOP}
 
@@ -111,11 +112,13 @@ class Stepping(Producer):
 class Late(Consumer):
     """A membership whose thread, after the process stood still, gets no processor for a while."""
 
+    late_s = LATE_S
+
     def poll(self, timeout: float = -1) -> Message | None:
         begun = time.monotonic()
         Event().wait(timeout)
         if time.monotonic() - begun > STOOD_STILL_S:
-            Event().wait(LATE_S)
+            Event().wait(self.late_s)
         return super().poll(0)
 
 
@@ -148,6 +151,7 @@ def arm(how: str, step: str) -> None:
     watch_replica(Stepping.steps)
     watch_restoring(Stepping.steps)
     if how == "late":
+        Late.late_s = VERY_LATE_S if step == TAKING_OVER else LATE_S
         membership.Consumer = Late  # type: ignore[misc]
 
 

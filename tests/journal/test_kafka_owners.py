@@ -24,8 +24,9 @@ from evento.journal.kafka.reading import Reading
 from evento.journal.kafka.records import Done, read_pending
 from evento.journal.kafka.restore import Restoring
 from evento.journal.kafka.verify import Verified, verify
+from evento.journal.sqlite.writer import IDLE_S
 from evento.model.keys import EntityKey
-from evento.model.transition import Input, Refusal, Transition
+from evento.model.transition import Appended, Conflict, Input, Refusal, Transition
 from evento.testing.journal_samples import TIME_US, appended, keys, run, state, whole_feed
 from tests.journal.kafka_child import ENTITIES, cluster_at
 from tests.journal.kafka_nodes import read_committed
@@ -113,6 +114,32 @@ async def test_a_second_node_gets_its_share_and_both_know_each_other(kafka: Kafk
                     assert len(await journal.history.read_instances("bank", "Account")) == 2
             for task in (*wanted, *gains):
                 task.cancel()
+
+
+async def test_states_that_were_folded_again_count_no_more_once_another_node_has_written(kafka: Kafka, tmp_path: Path) -> None:
+    """Nothing else came after them, and this node gets the partition back without a start in between."""
+    address = kafka.address(partitions=2)
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "a", "http://a") as first:
+        made = {number: next(key for key in many_keys() if first.partition_of(key) == number) for number in range(2)}
+        for number in range(2):
+            async with first.own(number) as partition:
+                await appended(partition, run(made[number], 0, "c0"))
+                await asyncio.sleep(2 * IDLE_S)  # all of that is indexed
+                again = replace(state(1), revision="again")
+                assert isinstance(await partition.append(Transition(states=((made[number], again),))), Appended)
+                assert await partition.read_states([made[number]]) == {made[number]: again}
+        async with opened(address, tmp_path / "b", "http://b") as second, AsyncExitStack() as gained:
+            gains = [asyncio.ensure_future(gained.enter_async_context(second.own(number))) for number in range(2)]
+            await asyncio.wait(gains, return_when=asyncio.FIRST_COMPLETED)
+            moved = next(number for number in range(2) if gains[number].done())
+            await appended(gains[moved].result(), run(made[moved], 1, "c1"))
+            gains[1 - moved].cancel()
+        key = made[moved]
+        async with first.own(moved) as partition:
+            assert await partition.read_states([key]) == {key: state(2)}
+            assert await partition.append(Transition(runs=(run(key, 1, "late"),))) == Conflict(key, before=1, actual=2)
+            await appended(partition, run(key, 2, "c2"))
+        assert [turn.command.id for turn in await first.history.read_stream(key)] == ["c0", "c1", "c2"]
 
 
 async def test_a_node_does_not_take_itself_for_another_and_who_only_reads_is_told_of_it(kafka: Kafka, tmp_path: Path) -> None:

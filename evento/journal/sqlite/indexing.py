@@ -49,8 +49,8 @@ class Rounds:
         return self._tail.frozen is not None and self._tail.current.is_due()
 
     def is_idle(self) -> bool:
-        """Return whether everything is indexed."""
-        return self._tail.frozen is None and self._tail.current.count == 0
+        """Return whether everything is indexed, and what is known of instances in memory is only a cache of what is on disk."""
+        return self._tail.frozen is None and self._tail.current.is_empty()
 
     def step(self) -> None:
         """Make one commit of the round under way, beginning one if there is none."""

@@ -47,6 +47,10 @@ class Generation:
         self._streams: dict[int, list[Place]] = {}
         self._commands: dict[int, int | tuple[int, ...]] = {}  # by hash: position, or several
 
+    def is_empty(self) -> bool:
+        """Return whether it has nothing: no rows, and no heads either, which states have that were folded again without a turn."""
+        return not (self.count or self.heads)
+
     def is_due(self) -> bool:
         """Return whether it is large enough to be indexed."""
         return self.count >= ROUND_RUNS // self._shares or self.bytes >= ROUND_BYTES // self._shares
