@@ -1,6 +1,4 @@
-"""The node of `kafka_child` that ends as by `kill -9`, or stands still, at one step of a commit, or of taking over.
-
-The product knows nothing of it.
+"""The node of `kafka_child` that ends as by `kill -9`, or stands still, at one step of a commit. The product knows nothing of it.
 
 `python -m tests.journal.kafka_steps ADDRESS FOLDER COUNT [HOW STEP]`. HOW is `kill`, `stop`, or `late`: to stand still, and to hear
 of the group later than owners go on. It says when it comes to the step, and each time that it takes an owner's transactional id.
@@ -21,7 +19,6 @@ from confluent_kafka import Consumer, Message, Producer
 from evento.journal.kafka import membership, transactions
 from evento.journal.kafka.clients import Times
 from evento.journal.kafka.replica import Replica
-from evento.journal.kafka.restore import Restoring
 from tests.journal import kafka_child
 from tests.journal.kafka_child import say
 
@@ -36,11 +33,9 @@ STEPS = (
     "before advance",
     "after advance",
 )
-TAKING_OVER = "between outcomes and states"  # a step before the first commit
 COMMITS = 3  # that come to their end before
 STOOD_STILL_S = 1.0  # what a thread never waits on a machine that goes
 LATE_S = 3.0
-VERY_LATE_S = 15.0  # all states are read meanwhile, on a busy machine too
 TIMES = Times(session_ms=5_000, heartbeat_ms=300, transaction_ms=8_000, message_ms=5_000, request_ms=4_000)
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "late": signal.SIGSTOP}
 
@@ -61,7 +56,7 @@ class Steps:
 
     def come_to(self, step: str) -> None:
         """Do what is to be done there, once."""
-        if step == self._step and (step == TAKING_OVER or self._begun > COMMITS):
+        if step == self._step and self._begun > COMMITS:
             self._step = ""
             say(f"STEP {step}")
             os.kill(os.getpid(), self._signal)
@@ -112,13 +107,11 @@ class Stepping(Producer):
 class Late(Consumer):
     """A membership whose thread, after the process stood still, gets no processor for a while."""
 
-    late_s = LATE_S
-
     def poll(self, timeout: float = -1) -> Message | None:
         begun = time.monotonic()
         Event().wait(timeout)
         if time.monotonic() - begun > STOOD_STILL_S:
-            Event().wait(self.late_s)
+            Event().wait(LATE_S)
         return super().poll(0)
 
 
@@ -134,24 +127,11 @@ def watch_replica(steps: Steps) -> None:
     Replica.advance = stepping  # type: ignore[method-assign]
 
 
-def watch_restoring(steps: Steps) -> None:
-    """Let what taking over comes to be a step, too."""
-    read_states = Restoring._read_states
-
-    def stepping(restoring: Restoring, *arguments: Any) -> Any:
-        steps.come_to(TAKING_OVER)
-        return read_states(restoring, *arguments)
-
-    Restoring._read_states = stepping  # type: ignore[method-assign]
-
-
 def arm(how: str, step: str) -> None:
     """Wait for a step."""
     Stepping.steps = Steps(how, step)
     watch_replica(Stepping.steps)
-    watch_restoring(Stepping.steps)
     if how == "late":
-        Late.late_s = VERY_LATE_S if step == TAKING_OVER else LATE_S
         membership.Consumer = Late  # type: ignore[misc]
 
 

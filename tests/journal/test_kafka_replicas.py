@@ -9,6 +9,7 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 from threading import Lock, Semaphore
+from typing import Any
 
 import apsw
 import pytest
@@ -196,6 +197,35 @@ async def test_a_reader_waits_for_a_commit_under_way_and_shows_nothing_of_an_abo
             end()
             assert len(await reading) == expected
         assert [entry.state for entry in await journal.history.read_instances("bank", "Account")] == [state(1)]
+
+
+async def test_what_another_owner_wrote_while_a_partition_was_taken_over_is_no_torn_commit(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a node stands still behind its fence, with the outcomes read and the states not yet, and goes on."""
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        other = keys(journal, 2)[1]
+        await appended(partition, run(other, 0, "a"))
+    read, written = restore.Restoring._read_states, list[str]()
+
+    def stood_still(self: restore.Restoring, *arguments: Any) -> Any:
+        if not written:
+            written.append("c")
+            producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+            producer.init_transactions()
+            producer.begin_transaction()
+            put_turn(producer, kafka, "c")
+            producer.flush()
+            producer.commit_transaction()
+        return read(self, *arguments)
+
+    monkeypatch.setattr(restore.Restoring, "_read_states", stood_still)
+    async with owned(address, tmp_path / "b") as (journal, partition):
+        assert written
+        assert await partition.read_states([KEY, other]) == {KEY: state(1), other: state(1)}
+        await appended(partition, run(KEY, 1, "d"))
+        assert list(await journal.check()) == []
 
 
 TORN = {

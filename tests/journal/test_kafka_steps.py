@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.node import eventually
 from tests.journal.kafka_nodes import WAIT_S, Node, assert_exactly_once
-from tests.journal.kafka_steps import STEPS, TAKING_OVER
+from tests.journal.kafka_steps import STEPS
 from tests.journal.test_kafka_crashes import assert_sound
 from tests.kafka.client import ends
 from tests.kafka.fixtures import Kafka
@@ -112,31 +112,6 @@ async def test_who_stood_still_in_a_commit_until_the_brokers_aborted_it_stores_n
             node.kill()
     await asyncio.to_thread(assert_exactly_once, kafka, 1, count)
     for name in ("slow", "other")[: len(nodes)]:
-        await assert_sound(address, tmp_path / name)
-
-
-async def test_who_stood_still_while_it_took_over_does_not_take_what_others_wrote_for_damage(kafka: Kafka, tmp_path: Path) -> None:
-    """It has fenced the owner before, and read the outcomes. The states that it reads then are those of an owner after it."""
-    address = kafka.address(partitions=1)
-    nodes = [Node(address, tmp_path / "first", COUNT, module=MODULE)]
-    try:
-        await nodes[0].wait_said("END 0")
-        nodes[0].kill()
-        zombie = Node(address, tmp_path / "zombie", LONG_COUNT, "late", TAKING_OVER, module=MODULE)
-        nodes.append(zombie)
-        await zombie.wait_said("STEP")
-        nodes.append(Node(address, tmp_path / "lawful", LONG_COUNT, module=MODULE))
-        await nodes[-1].wait_said("END 0")
-        zombie.process.send_signal(signal.SIGCONT)
-        await zombie.wait(lambda: any("newer than all outcomes" in line for line in list(zombie.said)))
-        nodes[-1].kill()
-        await zombie.wait_said("END 0")
-    finally:
-        for node in nodes:
-            node.kill()
-    assert zombie.has("OWN") == 1, zombie.said[-20:]
-    await asyncio.to_thread(assert_exactly_once, kafka, 1, LONG_COUNT)
-    for name in ("zombie", "lawful"):
         await assert_sound(address, tmp_path / name)
 
 
