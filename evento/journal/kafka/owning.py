@@ -88,7 +88,7 @@ class Owner:
                 return read()
             except JournalCorrupt as error:
                 _log.warning("partition %d: is this so, or has somebody else owned it meanwhile? %s", self._topics.partition, error)
-                return restore_if_meant()
+                return 1 + restore_if_meant()  # what was read at first was new, too
 
         self._restore = partial(proven, restore_if_meant)
         proven(restore)
