@@ -16,9 +16,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from evento.errors import JournalCorrupt, JournalRefused
+from evento.errors import JournalCorrupt, JournalRefused, JournalRewind
 from evento.journal.base import EntityPlace
-from evento.journal.kafka import proving, restore
+from evento.journal.kafka import proving, restore, transactions
 from evento.journal.kafka.records import event_records, outcome_record, state_record
 from evento.model.command import Pending
 from evento.model.keys import EntityKey
@@ -212,12 +212,7 @@ async def test_what_another_owner_wrote_while_a_partition_was_taken_over_is_no_t
     def stood_still(self: restore.Restoring, *arguments: Any) -> Any:
         if not written:
             written.append("c")
-            producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
-            producer.init_transactions()
-            producer.begin_transaction()
-            put_turn(producer, kafka, "c")
-            producer.flush()
-            producer.commit_transaction()
+            put_whole(kafka, "c")
         return read(self, *arguments)
 
     monkeypatch.setattr(restore.Restoring, "_read_states", stood_still)
@@ -226,6 +221,37 @@ async def test_what_another_owner_wrote_while_a_partition_was_taken_over_is_no_t
         assert await partition.read_states([KEY, other]) == {KEY: state(1), other: state(1)}
         await appended(partition, run(KEY, 1, "d"))
         assert list(await journal.check()) == []
+
+
+async def test_who_is_in_doubt_and_read_and_goes_on_and_is_read_again_has_written_nothing_twice(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an owner whose commits are slow writes between two readings is in its replica already."""
+    monkeypatch.setattr(transactions, "SLOW_S", 0.0)
+    async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
+        [key] = keys(journal, 1)
+        for before in range(3):
+            await appended(partition, run(key, before, f"c{before}"))
+            assert [entry.turn.command.id for entry in await whole_feed(journal)] == [f"c{number}" for number in range(before + 1)]
+
+
+async def test_who_is_in_doubt_and_reads_what_another_wrote_commits_nothing_more(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it knows is old, though its replica, which was read, is not."""
+    monkeypatch.setattr(transactions, "SLOW_S", 0.0)
+    address = kafka.address(partitions=1)
+    async with asyncio.timeout(WAIT_S), opened(address, tmp_path) as journal:
+        other = keys(journal, 2)[1]
+        async with journal.own(0) as partition:
+            await appended(partition, run(other, 0, "a"))
+            await asyncio.to_thread(put_whole, kafka, "c")
+            assert len(await journal.history.read_stream(KEY)) == 1
+            with pytest.raises(JournalRewind, match="somebody else has owned"):
+                await partition.append(Transition(runs=(run(other, 1, "b"),)))
+        async with journal.own(0) as partition:
+            await appended(partition, run(other, 1, "b"), run(KEY, 1, "d"))
+            assert list(await journal.check()) == []
 
 
 TORN = {
@@ -382,6 +408,16 @@ async def test_outcomes_that_were_deleted_are_told(kafka: Kafka, tmp_path: Path)
     with pytest.raises(JournalCorrupt, match="cannot be read from offset 0"):
         async with owned(address, tmp_path / "b"):
             pass
+
+
+def put_whole(kafka: Kafka, name: str) -> None:
+    """Commit a turn as another owner does."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    put_turn(producer, kafka, name)
+    producer.flush()
+    producer.commit_transaction()
 
 
 def put_turn(

@@ -186,7 +186,7 @@ class Holding:
             return
         if self._feed is None:
             self._feed = self._node.make_feed(self.number)
-        clean = False
+        position, clean = self.store.position, False
         try:
             restoring = Restoring(self.store, self._feed, self._node.survey, self._topics, self._give_way)
             restoring.follow(self._node.entities_of(self.number))
@@ -194,6 +194,8 @@ class Holding:
         finally:
             if not clean:
                 self._close_feed()
+            if self._owner is not None and self.store.position != position:
+                self._owner.overtaken()
 
     def _is_current(self) -> bool:
         return self._owner is not None and self._owner.is_current

@@ -30,6 +30,7 @@ from evento.model.transition import Appended, Conflict, Transition
 CONFIRM_S = 0.05  # until the group is asked again whether it has settled
 COMMITS_AT_ONCE = 4  # of one node: they are the scarce thing, and those that wait grow
 Outcome = Appended | Conflict | Exception
+_OVERTAKEN = "somebody else has owned the partition meanwhile"
 _log = logging.getLogger(__name__)
 
 
@@ -115,6 +116,10 @@ class Owner:
         """Let what is being read come to an end. Any thread may call."""
         self._given_up = True
 
+    def overtaken(self) -> None:
+        """Commit nothing more: the replica has what somebody else wrote, so nothing new will be found when this is asked next."""
+        self._failure = self._failure or JournalRewind(_OVERTAKEN)
+
     def listen(self) -> None:
         """Hear what the producer's client has to say, which it keeps in memory until then."""
         self._transactions.listen()
@@ -134,7 +139,7 @@ class Owner:
     def _renew(self) -> None:
         """Put a new producer in place of one that is in doubt. If anybody wrote meanwhile, what is known here is old."""
         if self._transactions.is_tainted and self._restore():
-            raise JournalRewind("somebody else has owned the partition meanwhile")
+            raise JournalRewind(_OVERTAKEN)
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)

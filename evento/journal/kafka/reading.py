@@ -66,8 +66,18 @@ class Reading:
         return self.ends([topic])[topic]
 
     def add(self, topics: Iterable[str]) -> None:
-        """Read these topics too, from the replica's marks. Raises JournalError."""
-        self._feed.add({topic: self._replica.next_offset(topic) for topic in topics if topic not in self._feed.topics})
+        """Read these topics too, from the replica's marks; what an owner has put into it meanwhile is not read again.
+
+        Raises JournalError.
+        """
+        new: dict[str, int] = {}
+        for topic in topics:
+            begin = self._replica.next_offset(topic)
+            if topic not in self._feed.topics:
+                new[topic] = begin
+            elif self._feed.reached(topic) < begin:
+                self._feed.move(topic, begin)
+        self._feed.add(new)
 
     def move(self, topic: str, offset: int) -> None:
         """Read a topic from this offset. Raises JournalError."""
