@@ -120,9 +120,15 @@ class Node:
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit status."""
-        status = self._running().wait(STOP_S)
-        self._end_known = True
+        """Wait for its end, and return its exit status. If it does not end, what its threads are at is told."""
+        try:
+            status = self._running().wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._running().send_signal(signal.SIGABRT)
+            self._running().wait()
+            raise AssertionError(f"the platform did not end in {STOP_S} s:\n{self.log()[-20_000:]}") from None
+        finally:
+            self._end_known = True
         return status
 
     @property
@@ -211,7 +217,7 @@ class Node:
 def environment(**more: str) -> dict[str, str]:
     """Return an environment without the settings and colours of whoever runs the tests."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVENTO_")}
-    return {**clean, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200", **more}
+    return {**clean, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200", "PYTHONFAULTHANDLER": "1", **more}
 
 
 def alive(pids: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from pathlib import Path
+from threading import Event
 
 import apsw
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalError
-from evento.journal.kafka import copies, copying
+from evento.journal.kafka import copies, copying, fetching
 from evento.journal.kafka.copies import Copy, Manifest, Place, digest_of, read_manifest, read_place
 from evento.journal.kafka.records import Record
 from evento.model.command import Pending
@@ -79,6 +80,32 @@ async def test_a_node_without_a_replica_takes_the_copy_and_reads_the_difference(
         await appended(partition, run(made[0], 3, "d"))
         assert list(await journal.check()) == []
     assert not told(eager, COPIED), "one turn is no reason for a copy"
+
+
+async def test_a_node_that_ends_takes_no_copy_any_more_and_the_next_one_does(
+    kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = kafka.address(partitions=1)
+    await filled(address, tmp_path / "a", eager)
+    begun, go_on = Event(), Event()
+
+    def slow(content: bytes) -> bytes:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        return digest_of(content)
+
+    monkeypatch.setattr(fetching, "digest_of", slow)
+    owning = asyncio.create_task(owned(address, tmp_path / "b").__aenter__())
+    await asyncio.to_thread(begun.wait, WAIT_S)
+    owning.cancel()
+    await asyncio.sleep(0.1)  # it hears of it
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await owning
+    assert not told(eager, TAKEN)
+    async with owned(address, tmp_path / "b") as (journal, _):
+        assert len(told(eager, TAKEN)) == 1
+        assert list(await journal.check()) == []
 
 
 async def test_only_what_changed_is_copied_again(kafka: Kafka, tmp_path: Path, eager: pytest.LogCaptureFixture) -> None:

@@ -33,6 +33,7 @@ from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
 
 WAIT_S = 120.0
+UNDECIDED_S = 60
 # A machine that has much else to do is not taken for one that stood still; heartbeats are soon, so that partitions move at once.
 PATIENT = Times(session_ms=12_000, heartbeat_ms=300, transaction_ms=12_000, message_ms=10_000, request_ms=8_000)
 
@@ -364,11 +365,7 @@ async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecid
     async with owned(address, tmp_path / "a") as (journal, partition):
         [key] = keys(journal, 1)
         await appended(partition, run(key, 0, "a"))
-    dead = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"})
-    await asyncio.to_thread(dead.init_transactions, WAIT_S)
-    dead.begin_transaction()
-    dead.produce(f"{kafka.prefix}evento.outcomes", b"never committed", b"x", 0)
-    assert dead.flush(WAIT_S) == 0
+    await asyncio.to_thread(leave_undecided, kafka)
     async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
         reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
         await asyncio.sleep(1)
@@ -378,6 +375,34 @@ async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecid
             assert found is not None and found.version == 1
             await appended(partition, run(key, 1, "b"))
             assert list(await journal.check()) == []
+
+
+async def test_a_node_ends_though_it_reads_what_a_dead_one_left_undecided(kafka: Kafka, tmp_path: Path) -> None:
+    address = kafka.address(partitions=1)
+    async with owned(address, tmp_path / "a") as (journal, partition):
+        [key] = keys(journal, 1)
+        await appended(partition, run(key, 0, "a"))
+    dead = await asyncio.to_thread(leave_undecided, kafka)
+    async with AsyncExitStack() as opening:
+        journal = await opening.enter_async_context(opened(address, tmp_path / "b"))
+        reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
+        await asyncio.sleep(1)
+        assert not reading.done()
+        reading.cancel()
+        async with asyncio.timeout(UNDECIDED_S / 2):
+            await opening.aclose()
+    await asyncio.to_thread(dead.abort_transaction)
+
+
+def leave_undecided(kafka: Kafka) -> Producer:
+    """Begin a commit that nobody ends while the producer is there, but for the brokers after UNDECIDED_S."""
+    properties = {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"}
+    dead = Producer({**properties, "transaction.timeout.ms": str(UNDECIDED_S * 1000)})
+    dead.init_transactions(WAIT_S)
+    dead.begin_transaction()
+    dead.produce(f"{kafka.prefix}evento.outcomes", b"never committed", b"x", 0)
+    assert dead.flush(WAIT_S) == 0
+    return dead
 
 
 async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,19 +30,21 @@ class Source(Struct, frozen=True):
     make_feed: Callable[[], Feed]
 
 
-def fetch_copy(path: Path, source: Source, progress: Callable[[int, int], None]) -> bool:
+def fetch_copy(path: Path, source: Source, watch: Callable[[], None], progress: Callable[[int, int], None]) -> bool:
     """Write the newest copy to `path`, where nothing is; return whether there is one. What is wrong with it is logged, not raised.
 
-    `progress` is told how many records are read, of how many at most.
+    `watch` is called again and again, and raises a JournalError when the copy is not wanted any more; that is raised. `progress` is
+    told how many records are read, of how many at most.
     """
     part = path.with_name(path.name + ".part")
     try:
-        manifest = _fetched(part, source, progress)
+        manifest = _fetched(part, source, watch, progress)
         if manifest is None:
             return False
         os.utime(part, (manifest.made_s, manifest.made_s))  # what it says is pending is as old as that
         part.replace(path)
     except (JournalError, OSError) as error:
+        watch()  # who wants none any more must not begin without one
         _log.warning("partition %d: no copy of its replica is taken, and its topics are read: %s", source.partition, error)
         return False
     finally:
@@ -61,10 +63,10 @@ def last_manifest(source: Source, watch: Callable[[], None]) -> Manifest | None:
     return manifest
 
 
-def _fetched(part: Path, source: Source, progress: Callable[[int, int], None]) -> Manifest | None:
+def _fetched(part: Path, source: Source, watch: Callable[[], None], progress: Callable[[int, int], None]) -> Manifest | None:
     manifest, digests = None, dict[Place, bytes]()
     with part.open("wb") as file:
-        for key, value in _records(source, progress=progress):
+        for key, value in _records(source, watch=watch, progress=progress):
             place = read_place(key)
             if place is None:
                 manifest = read_manifest(key, value) or manifest
@@ -89,8 +91,8 @@ def _fetched(part: Path, source: Source, progress: Callable[[int, int], None]) -
 def _records(
     source: Source,
     *,
+    watch: Callable[[], None],
     tail: int = 0,
-    watch: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield keys and values of what is committed now, of the last few offsets only with a `tail`. Raises JournalError."""

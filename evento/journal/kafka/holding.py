@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from msgspec import Struct
 
-from evento.errors import JournalError, JournalLost, JournalRewind
+from evento.errors import JournalError, JournalLost, JournalRewind, JournalUnreachable
 from evento.journal.base import EntityPlace
 from evento.journal.kafka.clients import Cluster, follower_properties, lane_producer_properties, reader_properties
 from evento.journal.kafka.feed import Feed
@@ -89,6 +89,7 @@ class Holding:
         self._owner: Owner | None = None
         self._progress: Progress = lambda done, total: None
         self._wanted = Event()  # by an owner, who does not wait until all that is under way on the topics is decided
+        self._closing = Event()  # nor does who stops
         self._changing = asyncio.Lock()  # nobody reads while the replica is between two moments
 
     async def start(self, progress: Progress) -> None:
@@ -102,7 +103,8 @@ class Holding:
         self.append = self._writer.append
 
     async def stop(self) -> None:
-        """Close it; what waits is done first."""
+        """Close it; what was appended is done first, what is being read is given up."""
+        self._closing.set()
         try:
             if hasattr(self, "reader"):
                 await self.reader.stop()
@@ -178,8 +180,13 @@ class Holding:
                 return
 
     def _give_way(self) -> None:
+        self._go_on()
         if self._wanted.is_set():
             raise JournalRewind("the partition is to be owned here")
+
+    def _go_on(self) -> None:
+        if self._closing.is_set():
+            raise JournalUnreachable("the journal is being closed")
 
     def _follow(self) -> None:
         if self._is_current():
@@ -202,7 +209,7 @@ class Holding:
 
     # ---------------------------------------------------------------- on the thread
     def _fetch(self, path: Path) -> bool:
-        return fetch_copy(path, self._node.copies(self.number), self._progress)
+        return fetch_copy(path, self._node.copies(self.number), self._go_on, self._progress)
 
     def _close_feed(self) -> None:
         if self._feed is not None:
