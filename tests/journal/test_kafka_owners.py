@@ -1,11 +1,9 @@
 """Nodes that share partitions: who owns what, handing over, and what becomes of an owner that is no more."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from threading import Event as ThreadEvent
-from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -14,16 +12,12 @@ from msgspec.structs import replace
 
 from evento.clock import SystemClock
 from evento.errors import JournalCorrupt, JournalRewind, JournalUnfit
-from evento.journal.base import CommandRef, EntityPlace, Journal, Partition
+from evento.journal.base import EntityPlace, Journal, Partition
 from evento.journal.kafka import intake, membership, topics
-from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.clients import Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.placing import murmur2, partition_of
-from evento.journal.kafka.reading import Reading
 from evento.journal.kafka.records import Done, read_pending
-from evento.journal.kafka.restore import Restoring
-from evento.journal.kafka.verify import Verified, verify
 from evento.journal.sqlite.writer import IDLE_S
 from evento.model.keys import EntityKey
 from evento.model.transition import Appended, Conflict, Input, Refusal, Transition
@@ -33,7 +27,6 @@ from tests.journal.kafka_nodes import read_committed
 from tests.kafka.fixtures import Kafka
 
 WAIT_S = 120.0
-UNDECIDED_S = 60
 # A machine that has much else to do is not taken for one that stood still; heartbeats are soon, so that partitions move at once.
 PATIENT = Times(session_ms=12_000, heartbeat_ms=300, transaction_ms=12_000, message_ms=10_000, request_ms=8_000)
 
@@ -359,71 +352,6 @@ async def test_an_intake_that_was_stopped_goes_on_when_its_topic_is_another_one(
                 await partition.inputs.read(1)
 
 
-async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecided(kafka: Kafka, tmp_path: Path) -> None:
-    """The dead one's commit is ended by being fenced, or much later. Who only reads waits for that, and gives way."""
-    address = kafka.address(partitions=1)
-    async with owned(address, tmp_path / "a") as (journal, partition):
-        [key] = keys(journal, 1)
-        await appended(partition, run(key, 0, "a"))
-    await asyncio.to_thread(leave_undecided, kafka)
-    async with asyncio.timeout(WAIT_S), opened(address, tmp_path / "b") as journal:
-        reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
-        await asyncio.sleep(1)
-        assert not reading.done()
-        async with journal.own(0) as partition:
-            found = await reading
-            assert found is not None and found.version == 1
-            await appended(partition, run(key, 1, "b"))
-            assert list(await journal.check()) == []
-
-
-async def test_a_node_ends_though_it_reads_what_a_dead_one_left_undecided(kafka: Kafka, tmp_path: Path) -> None:
-    address = kafka.address(partitions=1)
-    async with owned(address, tmp_path / "a") as (journal, partition):
-        [key] = keys(journal, 1)
-        await appended(partition, run(key, 0, "a"))
-    dead = await asyncio.to_thread(leave_undecided, kafka)
-    async with AsyncExitStack() as opening:
-        journal = await opening.enter_async_context(opened(address, tmp_path / "b"))
-        reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
-        await asyncio.sleep(1)
-        assert not reading.done()
-        reading.cancel()
-        async with asyncio.timeout(UNDECIDED_S / 2):
-            await opening.aclose()
-    await asyncio.to_thread(dead.abort_transaction)
-
-
-def leave_undecided(kafka: Kafka) -> Producer:
-    """Begin a commit that nobody ends while the producer is there, but for the brokers after UNDECIDED_S."""
-    properties = {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"}
-    dead = Producer({**properties, "transaction.timeout.ms": str(UNDECIDED_S * 1000)})
-    dead.init_transactions(WAIT_S)
-    dead.begin_transaction()
-    dead.produce(f"{kafka.prefix}evento.outcomes", b"never committed", b"x", 0)
-    assert dead.flush(WAIT_S) == 0
-    return dead
-
-
-async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on = ThreadEvent(), ThreadEvent()
-
-    def slow(*arguments: Any) -> Verified:
-        begun.set()
-        assert go_on.wait(WAIT_S)
-        return verify(*arguments)
-
-    monkeypatch.setattr(journal_module, "verify", slow)
-    async with asyncio.timeout(WAIT_S), opened(kafka.address(partitions=1), tmp_path) as journal:
-        checking = asyncio.create_task(journal.check())
-        await asyncio.to_thread(begun.wait)
-        async with journal.own(0) as partition:
-            [key] = keys(journal, 1)
-            await appended(partition, run(key, 0, "a"))
-            go_on.set()
-            assert list(await checking) == []
-
-
 async def test_positions_are_the_same_on_every_node(kafka: Kafka, tmp_path: Path) -> None:
     address = kafka.address(partitions=1)
     async with owned(address, tmp_path / "a") as (journal, partition):
@@ -441,68 +369,3 @@ async def test_a_commit_may_be_larger_than_what_the_client_queues(kafka: Kafka, 
         made_keys = keys(journal, 9_000)
         assert await appended(partition, *(run(key, 0, "c") for key in made_keys)) == 9_000
         assert len(await partition.read_states(made_keys)) == 9_000
-
-
-async def test_whoever_reads_what_another_node_writes_never_sees_the_half_of_a_commit(kafka: Kafka, tmp_path: Path) -> None:
-    address = kafka.address(partitions=1)
-    async with owned(address, tmp_path / "a") as (first, partition), opened(address, tmp_path / "b") as second:
-        [key] = keys(first, 1)
-        version = 0
-
-        async def read() -> int:
-            least = version
-            [entry] = await second.history.read_instances("bank", "Account")
-            assert entry.state == state(entry.state.version)
-            assert entry.state.version >= least
-            return entry.state.version
-
-        await appended(partition, run(key, 0, "c0"))
-        for version in range(1, 60):
-            reading = [asyncio.ensure_future(read()) for _ in range(3)]
-            await appended(partition, run(key, version, f"c{version}"))
-            assert await read() == version + 1
-            await asyncio.gather(*reading)
-
-
-@pytest.mark.parametrize(("moment", "seen"), [("_read_outcomes", 2), ("_read_states", 1)])
-async def test_a_commit_that_comes_while_another_node_is_read_is_shown_whole_or_not_at_all(
-    moment: str, seen: int, kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address, loop, read = kafka.address(partitions=1), asyncio.get_running_loop(), getattr(Restoring, moment)
-    async with owned(address, tmp_path / "a") as (first, partition):
-        [key] = keys(first, 1)
-        await appended(partition, run(key, 0, "c0"))
-
-        def late(*arguments: Any) -> Any:
-            asyncio.run_coroutine_threadsafe(appended(partition, run(key, 1, "c1")), loop).result(WAIT_S)
-            return read(*arguments)
-
-        async with opened(address, tmp_path / "b") as second:
-            assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(1)]
-        async with opened(address, tmp_path / "b") as second:
-            with monkeypatch.context() as patch:
-                patch.setattr(Restoring, moment, late)
-                assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(seen)]
-            assert [entry.state for entry in await second.history.read_instances("bank", "Account")] == [state(2)]
-
-
-async def test_how_far_states_reach_is_asked_for_only_when_outcomes_are_read(
-    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a commit that comes between the two is shown without its state, unless the client happens to have it."""
-    done, ends, read = list[str](), Reading.ends, Restoring._read_outcomes
-
-    def noted(self: Reading, topics: Iterable[str]) -> dict[str, int]:
-        found = ends(self, topics)
-        done.extend(found)
-        return found
-
-    def outcomes(self: Restoring, entities: Any) -> None:
-        read(self, entities)
-        done.append("outcomes are read")
-
-    async with opened(kafka.address(partitions=1), tmp_path) as journal:
-        monkeypatch.setattr(Reading, "ends", noted)
-        monkeypatch.setattr(Restoring, "_read_outcomes", outcomes)
-        assert await journal.history.read_instances("bank", "Account") == []
-    assert done.index("outcomes are read") < done.index(f"{kafka.prefix}bank.Account.state")
