@@ -116,6 +116,11 @@ class Feed:
         """Return from where the topic goes on: behind everything that was taken, and behind what nobody will ever see."""
         return self._reached[topic] if self._ahead.get(topic) else max(self._reached[topic], self._ends.get(topic, 0))
 
+    def next_offset(self, topic: str) -> int:
+        """Return where what is taken next begins: it may be beyond `reached`, behind what nobody will ever see."""
+        ahead = self._ahead.get(topic)
+        return (ahead[0].offset() or 0) if ahead else self.reached(topic)
+
     def is_taken(self, topic: str) -> bool:
         """Return whether everything of a topic that is here was taken."""
         return not self._ahead.get(topic)

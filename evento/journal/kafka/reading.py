@@ -75,7 +75,7 @@ class Reading:
             begin = self._replica.next_offset(topic)
             if topic not in self._feed.topics:
                 new[topic] = begin
-            elif self._feed.reached(topic) < begin:
+            elif self._feed.next_offset(topic) < begin:
                 self._feed.move(topic, begin)
         self._feed.add(new)
 
