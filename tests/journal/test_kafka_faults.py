@@ -19,7 +19,7 @@ from evento.journal.kafka.address import parse_address
 from evento.journal.kafka.clients import Cluster, Times
 from evento.journal.kafka.journal import open_kafka
 from evento.journal.kafka.security import Properties
-from evento.journal.kafka.transactions import Transactions
+from evento.journal.kafka.transactions import SLOW_S, Transactions
 from evento.model.transition import Transition
 from evento.testing.journal_samples import appended, keys, run
 from tests.faults.nodes import until
@@ -81,6 +81,28 @@ async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
         await held.release()
         await carry_on(journal, 12)
         await assert_whole(journal, 12)
+
+
+@pytest.mark.parametrize(("kind", "doubts"), [(Kind.PRODUCE, 0), (Kind.TXN_OFFSET_COMMIT, 1), (Kind.END_TXN, 1)])
+async def test_a_commit_that_has_much_to_write_is_not_in_doubt_and_one_whose_end_is_slow_is(
+    kind: Kind, doubts: int, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fences: list[object] = []
+    fence = Transactions.fence
+    monkeypatch.setattr(Transactions, "fence", lambda *arguments: fences.append(fence(*arguments)))
+    async with opened(kafka.address(partitions=1, proxy=kafka_proxy), tmp_path) as journal, journal.own(0) as partition:
+        [key] = keys(journal, 1)
+        await appended(partition, run(key, 0, "c0"))
+        fences.clear()
+        slow = kafka_proxy.hold(kind, containing=kafka.prefix.encode())
+        appending = asyncio.ensure_future(appended(partition, run(key, 1, "c1")))
+        await slow.caught()
+        await asyncio.sleep(SLOW_S + 0.5)
+        await slow.release()
+        await appending
+        await appended(partition, run(key, 2, "c2"))
+        assert len(fences) == doubts
+        await assert_whole(journal, 3)
 
 
 async def test_a_commit_that_is_asked_for_again_at_once_does_not_end_the_next_one_in_its_middle(

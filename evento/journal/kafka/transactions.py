@@ -36,7 +36,7 @@ ABORT_S = 10.0  # the next producer aborts what this one cannot
 OFFSETS_S = 10.0
 GRACE_S = 5.0  # so much longer than it was given a call is waited for
 FLUSH_S = 20.0  # records fail by themselves before
-SLOW_S = 1.0  # a commit that took longer may have been asked for twice
+SLOW_S = 1.0  # coordinators that took longer to end a commit may have been asked twice; how long its records take says nothing
 AGAIN_S = 0.05
 QUEUE_FULL_S = 0.05
 TRIES = 4  # of a commit that was aborted because the group is being balanced
@@ -44,6 +44,7 @@ Produce = Callable[..., None]
 Delivered = Callable[[KafkaError | None, Message], None]
 _DOUBTFUL = frozenset({"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"})
 _ENDING = "ENDTXN"  # begins the client's line of each answer to the request that ends a commit, or of what came instead
+_TIMED_OUT = "REQTMOUT"  # begins its line of requests that had no answer in time, and are sent again
 _UNANSWERED = re.compile(r"\breturned _")  # only errors of the client itself begin so
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class _Failed(Exception):
 
 
 class _Lines:
-    """The client's own lines. What is for people goes to the log; that the end of a commit had no answer, to whoever asked.
+    """The client's own lines. What is for people goes to the log; that a request had no answer in time, or that the end of a commit had
+    none, to whoever asked.
 
     It is told in no other way: no call fails for it, and no error is reported. The line comes before the answer to what was sent
     again, and is heard by the next poll.
@@ -69,7 +71,7 @@ class _Lines:
     def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
         if level > logging.DEBUG:
             logger.log(level, template, facility, client, text)
-        elif facility == _ENDING and _UNANSWERED.search(text):
+        if facility == _TIMED_OUT or (facility == _ENDING and _UNANSWERED.search(text)):
             self._unanswered()
 
 
@@ -149,7 +151,6 @@ class Transactions:
             metadata = proof()
             if metadata is None:
                 raise JournalRewind("the partition is no longer this node's; nothing was stored")
-            begun = Patience(SLOW_S)
             try:
                 done = self._attempt(records, offsets(), metadata, patience)
                 self.listen()
@@ -157,7 +158,6 @@ class Transactions:
                 self._end(failed.failure)
                 last = failed.failure
             else:
-                self._doubtful |= begun.is_over
                 return done
             finally:
                 self._committing = False
@@ -177,11 +177,13 @@ class Transactions:
         count = self._produce(producer, records, reached, patience)
         # Offsets are sent behind the records; else each waits for the other.
         self._call(Call.PRODUCE, lambda: producer.flush(min(FLUSH_S, patience.left_s)), patience)
+        begun = Patience(SLOW_S)
         send = partial(producer.send_offsets_to_transaction, list(offsets), metadata)
         self._call(Call.SEND_OFFSETS, lambda: self._limited(send, OFFSETS_S), patience)
         # Given up, it is unknown, and the producer is dropped. No single call is so long that it would be taken for one that hangs.
         commit = producer.commit_transaction
         self._call(Call.COMMIT, lambda: self._limited(commit, max(1.0, min(COMMIT_S, patience.left_s))), patience)
+        self._doubtful |= begun.is_over
         return Done(reached, count)
 
     def _produce(self, producer: Producer, records: Iterable[Record], reached: dict[str, int], patience: Patience) -> int:
