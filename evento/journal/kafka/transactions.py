@@ -58,7 +58,7 @@ class _Failed(Exception):
 
 
 class _Lines:
-    """The client's own lines. What is for people goes to the log; that a request had no answer in time, or that the end of a commit had
+    """The client's own lines. What is for people goes to the log; that a request had no answer in time, or the end of a commit
     none, to whoever asked.
 
     It is told in no other way: no call fails for it, and no error is reported. The line comes before the answer to what was sent
