@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from evento.errors import JournalError
 from evento.journal.base import CommandRef
 from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.reading import Reading
@@ -150,3 +151,11 @@ async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_p
             await appended(partition, run(key, 0, "a"))
             go_on.set()
             assert list(await checking) == []
+
+
+async def test_who_reads_a_journal_that_is_closed_is_told_so(kafka: Kafka, tmp_path: Path) -> None:
+    async with opened(kafka.address(partitions=1), tmp_path) as journal:
+        assert not await journal.history.read_feed(0)
+    async with asyncio.timeout(UNDECIDED_S):
+        with pytest.raises(JournalError, match="the journal is closed"):
+            await journal.history.read_feed(0)

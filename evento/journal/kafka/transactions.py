@@ -121,7 +121,9 @@ class Transactions:
                         raise refusal_of(failure, self._properties) from error
                     patience.pause(AGAIN_S)
         except BaseException:
-            producer.purge()
+            with self._calling(Call.INIT):
+                producer.purge()
+                del producer  # it ends here, where that is watched, not with whoever forgets the error
             raise
         self._producer, self._doubtful = producer, False
         self._aside = Aside(f"journal-calls-{self._partition}")

@@ -44,6 +44,7 @@ class Writer:
         self._store: Store | None = None
         self._closing = ExitStack()
         self._process = os.getpid()
+        self._is_stopped = False  # nobody answers any more
 
     async def start(self) -> Store:
         """Start the thread and open the file; return it for looking into its tail and filter. Raises JournalError."""
@@ -63,6 +64,7 @@ class Writer:
     async def stop(self) -> None:
         """End the thread: what waits is done first, then the rest is indexed and the file closed."""
         self._jobs.put(Stop())
+        self._is_stopped = True
         await asyncio.to_thread(self._thread.join)
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -72,8 +74,8 @@ class Writer:
         return cast("T", await future)
 
     def post(self, function: Callable[[], object]) -> None:
-        """Have a function called on the thread, which nobody waits for: if the file was given up, it is not called any more."""
-        if self._failure is None:
+        """Have a function called on the thread, which nobody waits for: if the file was given up, or closed, it is not called."""
+        if self._failure is None and not self._is_stopped:
             future = asyncio.get_running_loop().create_future()
             future.add_done_callback(lambda done: done.cancelled() or done.exception())  # who appends is told of what failed
             self._jobs.put(Call(function, future))
@@ -81,6 +83,8 @@ class Writer:
     def _future(self) -> asyncio.Future[Any]:
         if self._failure is not None:
             raise self._given_up(self._failure)
+        if self._is_stopped:
+            raise JournalError("the journal is closed", path=str(self._path))
         if self._process != os.getpid():
             raise JournalError("this process was forked from the one that opened the journal; it must not use it")
         return asyncio.get_running_loop().create_future()
