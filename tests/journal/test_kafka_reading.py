@@ -106,30 +106,35 @@ async def test_an_owner_does_not_wait_for_who_reads_what_a_dead_one_left_undecid
             assert list(await journal.check()) == []
 
 
-async def test_a_node_ends_though_it_reads_what_a_dead_one_left_undecided(kafka: Kafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("topic", ["outcomes", "catalog"])
+async def test_a_node_ends_though_it_reads_what_a_dead_one_left_undecided(topic: str, kafka: Kafka, tmp_path: Path) -> None:
     address = kafka.address(partitions=1)
     async with owned(address, tmp_path / "a") as (journal, partition):
         [key] = keys(journal, 1)
         await appended(partition, run(key, 0, "a"))
-    dead = await asyncio.to_thread(leave_undecided, kafka)
+    dead = await asyncio.to_thread(leave_undecided, kafka, topic)
     async with AsyncExitStack() as opening:
         journal = await opening.enter_async_context(opened(address, tmp_path / "b"))
-        reading = asyncio.create_task(journal.history.read_turn(CommandRef(key=key, command_id="a")))
+        asked = {"outcomes": journal.history.read_feed(0), "catalog": journal.read_catalogs()}
+        reading = asyncio.ensure_future(asked.pop(topic))
+        for other in asked.values():
+            other.close()
         await asyncio.sleep(1)
         assert not reading.done()
         reading.cancel()
         async with asyncio.timeout(UNDECIDED_S / 2):
             await opening.aclose()
-    await asyncio.to_thread(dead.abort_transaction)
+            await asyncio.get_running_loop().shutdown_default_executor()  # as the end of the process does
+    dead.abort_transaction()
 
 
-def leave_undecided(kafka: Kafka) -> Producer:
+def leave_undecided(kafka: Kafka, topic: str = "outcomes") -> Producer:
     """Begin a commit that nobody ends while the producer is there, but for the brokers after UNDECIDED_S."""
     properties = {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{kafka.prefix}evento.0"}
     dead = Producer({**properties, "transaction.timeout.ms": str(UNDECIDED_S * 1000)})
     dead.init_transactions(WAIT_S)
     dead.begin_transaction()
-    dead.produce(f"{kafka.prefix}evento.outcomes", b"never committed", b"x", 0)
+    dead.produce(f"{kafka.prefix}evento.{topic}", b"never committed", b"x", 0)
     assert dead.flush(WAIT_S) == 0
     return dead
 

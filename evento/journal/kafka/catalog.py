@@ -83,6 +83,7 @@ class Catalogs:
         try:
             feed.add({topic: 0})
             while feed.reached(topic) < end or not feed.is_taken(topic):
+                self._survey.go_on()
                 feed.fill(FILL_S)
                 for message in feed.take(topic, 100):
                     _collect(versions, message.key() or b"", message.value() or b"", dict(headers_of(message)))

@@ -46,11 +46,18 @@ class Survey:
         self._all = Shared(lambda: Consumer(offsets_properties(cluster, "read_uncommitted")), Consumer.close)
         self._committed = Shared(lambda: Consumer(offsets_properties(cluster, "read_committed")), Consumer.close)
         self._known: dict[str, str] = {}
+        self._closed = False
 
     def close(self) -> None:
-        """End the clients, as soon as they are not used any more."""
+        """End the clients, as soon as they are not used any more. Who waits for an answer is told that there will be none."""
+        self._closed = True
         for shared in (self._admin, self._all, self._committed):
             shared.close()
+
+    def go_on(self) -> None:
+        """Raise JournalUnreachable once this is closed. For threads that the end of the process would wait for."""
+        if self._closed:
+            raise JournalUnreachable("the journal is closed")
 
     def identity(self, topic: str) -> str:
         """Return the id of a topic as it was when first asked for. Raises JournalLost if it does not exist."""
@@ -122,6 +129,7 @@ class Survey:
     def _asked(self, shared: Shared[C], ask: Callable[[C], T]) -> T:
         patience = Patience(ASK_S)
         while True:
+            self.go_on()
             with shared.used() as client:
                 try:
                     return ask(client)
