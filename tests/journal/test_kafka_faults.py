@@ -62,14 +62,20 @@ async def assert_whole(journal: Journal, count: int) -> None:
     assert list(await journal.check()) == []
 
 
+@pytest.fixture
+def fences(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One for each producer that was made anew."""
+    made: list[object] = []
+    fence = Transactions.fence
+    monkeypatch.setattr(Transactions, "fence", lambda *arguments: made.append(fence(*arguments)))
+    return made
+
+
 @pytest.mark.parametrize("side", [Side.REQUEST, Side.ANSWER])
 @pytest.mark.parametrize("kind", [Kind.END_TXN, Kind.PRODUCE, Kind.TXN_OFFSET_COMMIT, Kind.ADD_PARTITIONS_TO_TXN])
 async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
-    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, side: Side, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, fences: list[object]
 ) -> None:
-    fences: list[object] = []
-    fence = Transactions.fence
-    monkeypatch.setattr(Transactions, "fence", lambda *arguments: fences.append(fence(*arguments)))
     address = kafka.address(partitions=1, proxy=kafka_proxy)
     async with impatient(address, tmp_path) as journal:
         await carry_on(journal, 3)
@@ -85,11 +91,8 @@ async def test_a_request_that_is_held_back_does_no_harm_when_it_comes_later(
 
 @pytest.mark.parametrize(("kind", "doubts"), [(Kind.PRODUCE, 0), (Kind.TXN_OFFSET_COMMIT, 1), (Kind.END_TXN, 1)])
 async def test_a_commit_that_has_much_to_write_is_not_in_doubt_and_one_whose_end_is_slow_is(
-    kind: Kind, doubts: int, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, doubts: int, kafka: Kafka, kafka_proxy: Proxy, tmp_path: Path, fences: list[object]
 ) -> None:
-    fences: list[object] = []
-    fence = Transactions.fence
-    monkeypatch.setattr(Transactions, "fence", lambda *arguments: fences.append(fence(*arguments)))
     async with opened(kafka.address(partitions=1, proxy=kafka_proxy), tmp_path) as journal, journal.own(0) as partition:
         [key] = keys(journal, 1)
         await appended(partition, run(key, 0, "c0"))
