@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from threading import Event as ThreadEvent
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from confluent_kafka import Producer
 
 from evento.errors import JournalError
 from evento.journal.base import CommandRef
-from evento.journal.kafka import journal as journal_module
 from evento.journal.kafka.reading import Reading
 from evento.journal.kafka.restore import Restoring
-from evento.journal.kafka.verify import Verified, verify
 from evento.testing.journal_samples import appended, keys, run, state
 from tests.journal.test_kafka_owners import WAIT_S, opened, owned
 from tests.kafka.fixtures import Kafka
@@ -136,25 +133,6 @@ def leave_undecided(kafka: Kafka, topic: str = "outcomes") -> Producer:
     dead.produce(f"{kafka.prefix}evento.{topic}", b"never committed", b"x", 0)
     assert dead.flush(WAIT_S) == 0
     return dead
-
-
-async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on = ThreadEvent(), ThreadEvent()
-
-    def slow(*arguments: Any) -> Verified:
-        begun.set()
-        assert go_on.wait(WAIT_S)
-        return verify(*arguments)
-
-    monkeypatch.setattr(journal_module, "verify", slow)
-    async with asyncio.timeout(WAIT_S), opened(kafka.address(partitions=1), tmp_path) as journal:
-        checking = asyncio.create_task(journal.check())
-        await asyncio.to_thread(begun.wait)
-        async with journal.own(0) as partition:
-            [key] = keys(journal, 1)
-            await appended(partition, run(key, 0, "a"))
-            go_on.set()
-            assert list(await checking) == []
 
 
 async def test_who_reads_a_journal_that_is_closed_is_told_so(kafka: Kafka, tmp_path: Path) -> None:

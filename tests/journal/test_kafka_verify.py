@@ -32,7 +32,7 @@ from evento.journal.sqlite.connection import Tuning
 from evento.model.command import Context, Event, OutcomeKind, Pending, State, Turn
 from evento.model.keys import EntityKey
 from evento.model.transition import Refusal, Run, Transition
-from evento.testing.journal_samples import appended, command, run, state, turn
+from evento.testing.journal_samples import appended, command, keys, run, state, turn
 from tests.journal.test_kafka_owners import WAIT_S, opened, owned
 from tests.journal.test_kafka_replicas import filled
 from tests.kafka.fixtures import Kafka
@@ -275,9 +275,8 @@ async def test_a_state_that_hides_behind_an_older_one_is_missing_however_far_the
         assert list(await journal.check()) == [f"partition 0: the state of {key} at version 2 is missing in its topic"]
 
 
-async def test_a_state_that_is_folded_again_while_it_is_verified_is_no_difference(
-    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def hold_verifying(monkeypatch: pytest.MonkeyPatch) -> tuple[Flag, Flag]:
+    """Let verifying wait in its middle: return what says that it has begun, and what lets it go on."""
     begun, go_on = Flag(), Flag()
 
     def slow(*arguments: Any) -> Verified:
@@ -286,6 +285,25 @@ async def test_a_state_that_is_folded_again_while_it_is_verified_is_no_differenc
         return verify(*arguments)
 
     monkeypatch.setattr(journal_module, "verify", slow)
+    return begun, go_on
+
+
+async def test_a_partition_can_be_owned_while_it_is_verified(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = hold_verifying(monkeypatch)
+    async with asyncio.timeout(WAIT_S), opened(kafka.address(partitions=1), tmp_path) as journal:
+        checking = asyncio.create_task(journal.check())
+        await asyncio.to_thread(begun.wait)
+        async with journal.own(0) as partition:
+            [key] = keys(journal, 1)
+            await appended(partition, run(key, 0, "a"))
+            go_on.set()
+            assert list(await checking) == []
+
+
+async def test_a_state_that_is_folded_again_while_it_is_verified_is_no_difference(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = hold_verifying(monkeypatch)
     async with owned(kafka.address(partitions=1), tmp_path) as (journal, partition):
         key = EntityKey("bank", "Account", "acc")
         await appended(partition, run(key, 0, "a"))
