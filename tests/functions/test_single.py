@@ -110,6 +110,7 @@ async def test_an_item_that_takes_the_function_along_fails_alone_once_the_call_i
     async with single(timeout_s=2.5) as client:
         with pytest.raises(error):
             await send(client, calls)
+        await client.ready()  # how long it takes to be started again is not the question here
         reply = await send(Bisecting(client, "puppet"), calls)
     assert {index: failure.code for index, failure in failures(reply).items()} == {17: error.code}
     assert [len(each.results) for each in reply.instances] == [1 if n == 17 else 3 for n in range(40)]
