@@ -50,6 +50,7 @@ class Reader:
         self._jobs: Jobs = Jobs()  # bounded by its callers: each waits for its answer
         self._thread = Thread(target=self._run, name=f"journal-reader-{path.name}", daemon=True)
         self._process = os.getpid()
+        self._is_stopped = False  # nobody answers any more
         self._queries: dict[str, str]
         self._connection: apsw.Connection
 
@@ -61,13 +62,14 @@ class Reader:
     async def stop(self) -> None:
         """End the thread; what waits is answered first."""
         self._jobs.put(Stop())
+        self._is_stopped = True
         await asyncio.to_thread(self._thread.join)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call a function on the thread. Raises JournalError."""
         if self._process != os.getpid():
             raise JournalError("this process was forked from the one that opened the journal; it must not use it")
-        if not self._thread.is_alive():
+        if self._is_stopped:
             raise JournalError("the journal is closed")
         future = asyncio.get_running_loop().create_future()
         self._jobs.put(Call(function, future))
