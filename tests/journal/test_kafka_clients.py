@@ -100,6 +100,7 @@ def test_all_times_follow_from_the_session(session_s: float) -> None:
     assert 0 <= session_s * 1000 - times.session_ms < 15
     assert times.heartbeat_ms * 5 == times.session_ms
     assert times.request_ms < times.message_ms <= times.transaction_ms
+    assert times.poll_ms == max(60_000, 4 * times.session_ms)
 
 
 def test_the_defaults_are_those_of_the_default_session() -> None:
