@@ -56,6 +56,7 @@ class Owner:
         self._failure: JournalError | None = None
         self._given_up = False
         self._begun: Mapping[str, Done] = {}
+        self._turn: Patience | None = None  # while this makes one of the commits at once: since when it has waited for that
         self._restore: Callable[[], int] = lambda: 0
 
     @property
@@ -94,6 +95,11 @@ class Owner:
         self._restore = partial(proven, restore_if_meant)
         proven(restore)
 
+    def await_turn(self) -> None:
+        """Return when this may be one of the commits that a node makes at once. Who has to read first waits after that."""
+        if self._failure is None and not self._transactions.is_tainted:
+            self._take_turn()
+
     def commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         """Make transitions durable by one commit, and say of each what became of it: the same error of all, if it failed."""
         if self._failure is None:
@@ -106,6 +112,8 @@ class Owner:
                 self._failure = _as_the_engine_hears(error)
                 self._observer.commit_failed(error.code)
                 _log.warning("partition %d is given up: %s", self._topics.partition, self._failure)
+            finally:
+                self._end_turn()
         return [self._failure] * len(transitions)
 
     def begin(self, inputs: Mapping[str, Done]) -> None:
@@ -138,8 +146,10 @@ class Owner:
 
     def _renew(self) -> None:
         """Put a new producer in place of one that is in doubt. If anybody wrote meanwhile, what is known here is old."""
-        if self._transactions.is_tainted and self._restore():
-            raise JournalRewind(_OVERTAKEN)
+        if self._transactions.is_tainted:
+            self._end_turn()
+            if self._restore():
+                raise JournalRewind(_OVERTAKEN)
 
     def _commit(self, transitions: Sequence[Transition]) -> Sequence[Outcome]:
         group, outcomes = self._replica.plan(transitions)
@@ -148,14 +158,27 @@ class Owner:
             if isinstance(outcome, Appended):
                 batch.add(transition, group.version)
         if batch:
-            begun = Patience(0.0)
-            with self._commits:
-                done = self._transactions.commit(batch, lambda: self._offsets(batch.inputs), self._lease.proof)
+            begun = self._take_turn()
+            done = self._transactions.commit(batch, lambda: self._offsets(batch.inputs), self._lease.proof)
+            self._end_turn()
             self._check_same(done.reached)
             marks = {topic: Mark(self._topics.identity(topic), offset + 1) for topic, offset in done.reached.items()}
             self._replica.advance(group, marks, batch.inputs)
             self._observer.committed(begun.over_s, done.records)
         return outcomes
+
+    def _take_turn(self) -> Patience:
+        """Return since when this has waited for the turn that it has now."""
+        if self._turn is None:
+            begun = Patience(0.0)
+            self._commits.acquire()
+            self._turn = begun
+        return self._turn
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn = None
+            self._commits.release()
 
     def _check_same(self, reached: Mapping[str, int]) -> None:
         """Raise JournalLost if a topic was made anew under this owner: the client writes to whatever topic has the name."""

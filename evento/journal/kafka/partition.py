@@ -18,7 +18,7 @@ class KafkaPartition:
     def __init__(self, holding: Holding, lease: Lease, owner: Owner, inputs: Inputs) -> None:
         self._holding = holding
         self._lease = lease
-        self._commit = owner.commit
+        self._owner = owner
         self._inputs = inputs
         self.given_up = False
 
@@ -52,4 +52,4 @@ class KafkaPartition:
         """Make the transition durable, and return when it is."""
         if self.given_up:
             raise JournalRewind("this partition was given up; nothing was stored")
-        return await self._holding.append(transition, self._commit)
+        return await self._holding.append(transition, self._owner)

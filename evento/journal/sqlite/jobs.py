@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -14,14 +14,23 @@ RUNS_PER_COMMIT = 8_000  # a commit takes no further transition beyond so many r
 JOBS_PER_COMMIT = 4_000
 
 
-Commit = Callable[[Sequence[Transition]], Sequence[object]]  # makes transitions durable together; what became of each
+class Committer(Protocol):
+    """Makes transitions durable. Both are called on the thread."""
+
+    def await_turn(self) -> None:
+        """Return when a commit may begin: what is appended until then goes into it, too."""
+        ...
+
+    def commit(self, transitions: Sequence[Transition]) -> Sequence[object]:
+        """Make transitions durable together, and return what became of each."""
+        ...
 
 
 class Append(Struct, frozen=True):
-    """A transition to be made durable by `commit`, with those behind it that name the same."""
+    """A transition to be made durable by `committer`, with those behind it that name the same."""
 
     transition: Transition
-    commit: Commit
+    committer: Committer
     future: asyncio.Future[Any]
 
 
@@ -41,12 +50,20 @@ Jobs = SimpleQueue[Job]
 Answer = tuple[asyncio.Future[Any], object]
 
 
-def take(jobs: Jobs, timeout_s: float | None) -> list[Job]:
-    """Wait for a job and return it with what is queued behind it, up to a good commit's worth; nothing if none came in time."""
+def _go_on(_: Job) -> None:
+    """Wait for nothing."""
+
+
+def take(jobs: Jobs, timeout_s: float | None, ready: Callable[[Job], None] = _go_on) -> list[Job]:
+    """Wait for a job and return it with what is queued behind it, up to a good commit's worth; nothing if none came in time.
+
+    What comes while `ready` is called with the first is queued behind it.
+    """
     taken: list[Job] = []
     runs = 0
     with suppress(Empty):
         job = jobs.get(timeout=timeout_s)
+        ready(job)
         while True:
             taken.append(job)
             runs += len(job.transition.runs) if isinstance(job, Append) else 0

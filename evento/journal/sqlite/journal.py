@@ -158,7 +158,6 @@ class SqlitePartition(StoreReads):
     def __init__(self, writer: Writer, reader: Reader, store: Store) -> None:
         super().__init__(reader, store)
         self._writer = writer
-        self._commit = store.commit
         self.given_up = False
 
     @property
@@ -178,7 +177,7 @@ class SqlitePartition(StoreReads):
         """Make the transition durable, and return when it is."""
         if self.given_up:
             raise JournalError("this partition was given up; nothing was stored")
-        return await self._writer.append(transition, self._commit)
+        return await self._writer.append(transition, self._store)
 
 
 class SqliteHistory:

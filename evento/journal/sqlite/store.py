@@ -48,6 +48,9 @@ class Store:
             raise
         self.rounds = Rounds(self._connection, self._queries, self.tail)
 
+    def await_turn(self) -> None:
+        """Return: nobody else writes this file."""
+
     def commit(self, transitions: Sequence[Transition]) -> list[Appended | Conflict | Exception]:
         """Make transitions durable by one commit, and say of each what became of it: an error if it cannot be encoded.
 

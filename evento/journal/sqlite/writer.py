@@ -19,7 +19,7 @@ import apsw
 
 from evento.errors import JournalCorrupt, JournalError
 from evento.journal.sqlite.connection import translated
-from evento.journal.sqlite.jobs import Append, Call, Commit, Job, Jobs, Stop, answer, take
+from evento.journal.sqlite.jobs import Append, Call, Committer, Job, Jobs, Stop, answer, take
 from evento.journal.sqlite.store import Store
 from evento.model.transition import Appended, Conflict, Transition
 
@@ -51,10 +51,10 @@ class Writer:
         self._thread.start()
         return await self.call(self._open)
 
-    async def append(self, transition: Transition, commit: Commit) -> Appended | Conflict:
-        """Make a transition durable by `commit`, and return when it is. Raises JournalError, or what is given as its result."""
+    async def append(self, transition: Transition, committer: Committer) -> Appended | Conflict:
+        """Make a transition durable by `committer`, and return when it is. Raises JournalError, or what is given as its result."""
         future = self._future()
-        self._jobs.put(Append(transition, commit, future))
+        self._jobs.put(Append(transition, committer, future))
         return cast("Appended | Conflict", await future)
 
     async def settle(self) -> None:
@@ -96,7 +96,7 @@ class Writer:
     def _run(self) -> None:
         stopped = False
         while not stopped:
-            jobs = take(self._jobs, self._patience())
+            jobs = take(self._jobs, self._patience(), self._await_turn)
             stopped = any(isinstance(job, Stop) for job in jobs)
             self._serve(jobs)
             self._guard(partial(self._index, idle=stopped or not jobs))
@@ -113,11 +113,15 @@ class Writer:
             return None
         return 0.0 if self._store.rounds.is_due() else IDLE_S
 
+    def _await_turn(self, job: Job) -> None:
+        if isinstance(job, Append) and self._failure is None:
+            job.committer.await_turn()
+
     def _serve(self, jobs: Sequence[Job]) -> None:
-        for commit, group in groupby(jobs, key=_commit_of):
-            if commit is not None:
+        for committer, group in groupby(jobs, key=_committer_of):
+            if committer is not None:
                 appends = [job for job in group if isinstance(job, Append)]
-                self._answer(appends, partial(commit, [job.transition for job in appends]))
+                self._answer(appends, partial(committer.commit, [job.transition for job in appends]))
                 continue
             for job in group:
                 if isinstance(job, Call):
@@ -160,8 +164,8 @@ class Writer:
             self._store.rounds.keep_up()
 
 
-def _commit_of(job: Job) -> Commit | None:
-    return job.commit if isinstance(job, Append) else None
+def _committer_of(job: Job) -> Committer | None:
+    return job.committer if isinstance(job, Append) else None
 
 
 def _result(job: Call) -> Sequence[object]:
