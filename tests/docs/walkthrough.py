@@ -87,7 +87,7 @@ class Reader:
         self.folder.mkdir()
         self.log = folder / "platform.log"
         self.environ = {
-            **{name: value for name, value in environ.items() if not name.startswith("EVENTO_")},
+            **{name: value for name, value in environ.items() if not name.startswith(("EVENTO_", "PYTEST_"))},
             "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}",
             "EVENTO_PORT": self.port,
             "EVENTO_URL": f"http://127.0.0.1:{self.port}",
