@@ -28,7 +28,7 @@ WAIT_S = 120.0
 class Turns(Semaphore):
     """One at a time, and tells that somebody waits for it."""
 
-    def __init__(self, _: int) -> None:
+    def __init__(self) -> None:
         super().__init__(1)
         self.asked = Event()
 
@@ -51,7 +51,7 @@ class Commits(JournalObserver):
 
 @asynccontextmanager
 async def opened(kafka: Kafka, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Journal, Turns, Commits]]:
-    turns, commits = Turns(1), Commits()
+    turns, commits = Turns(), Commits()
     monkeypatch.setattr(kafka_journal, "Semaphore", lambda _: turns)
     cluster = replace(cluster_at(kafka.address(partitions=1)), times=PATIENT)
     async with asyncio.timeout(WAIT_S), open_kafka(cluster, folder, SystemClock(), observer=commits) as journal:

@@ -28,7 +28,7 @@ async def test_who_asks_while_the_reader_ends_is_told_so(tmp_path: Path) -> None
 
     async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
         asked = tasks.create_task(reader.call(last))
-        await asyncio.to_thread(begun.wait)
+        assert await asyncio.to_thread(begun.wait, WAIT_S)
         ending = tasks.create_task(reader.stop())
         await asyncio.sleep(0)
         with pytest.raises(JournalError, match="the journal is closed"):

@@ -20,6 +20,9 @@ RECORD_BYTES_MAX = 1024 * 1024  # of a record, as the broker counts; a Command, 
 AHEAD_RECORDS = 20_000  # of one topic, read ahead
 AHEAD_KIB = 16_384  # likewise
 COPY_MS = 300_000  # a copy's transaction, if the brokers allow it; readers of copies never wait for one that is open
+# So long a rebalance waits for a member that is gone, where the coordinator has not noticed that: one that was elected once more
+# while it read its topic does not (Kafka 4.1.1).
+POLL_MS = 60_000
 _SOCKET_MARGIN_MS = 100  # so much earlier than its transaction a request must end; the client library does not check it
 
 
@@ -31,9 +34,7 @@ class Times(Struct, frozen=True, kw_only=True):
     request_ms: int = 10_000  # one request, before its connection is given up and it is sent again
     session_ms: int = 15_000  # a member that is silent so long loses its partitions
     heartbeat_ms: int = 3_000
-    # Between two polls of a member, whose thread does nothing else; and so long a rebalance waits for one that is gone, where the
-    # coordinator has not noticed that: one that was elected once more while it read its topic does not (Kafka 4.1.1).
-    poll_ms: int = 60_000
+    poll_ms: int = POLL_MS  # between two polls of a member; the thread that polls does nothing else
 
     def __post_init__(self) -> None:
         rules = {
@@ -57,7 +58,7 @@ class Times(Struct, frozen=True, kw_only=True):
             request_ms=10 * share_ms,
             session_ms=15 * share_ms,
             heartbeat_ms=3 * share_ms,
-            poll_ms=max(cls().poll_ms, 60 * share_ms),
+            poll_ms=max(POLL_MS, 60 * share_ms),
         )
 
 
