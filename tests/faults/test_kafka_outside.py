@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -43,7 +43,6 @@ ACCOUNTS = ["ada", "Zoë 1", "grace"]
 JAVA = ROOT / "build" / "kafka" / "java"
 HOW_TO = ROOT / "docs" / "how-to"
 PROGRAM_S = 240.0
-INTERRUPTS_MAX = 4
 _KCAT = re.compile(r"^(.*) \d+ ce_specversion=1\.0,.*,ce_type=bank\.(\w+),ce_subject=\1,.*,ce_sequence=(\d{20}),", re.M)
 _JAVA = re.compile(r"^(.*) (\d+) bank\.(\w+) (\{.*\})$", re.M)
 _PYTHON = re.compile(
@@ -203,21 +202,21 @@ def run(command: Sequence[str]) -> bytes:
 
 @contextmanager
 def printing(command: Sequence[str]) -> Iterator[Iterator[str]]:
-    """Give the lines that a program prints, until it is told Ctrl-C: again, if Python has lost that in a destructor."""
+    """Give the lines that a program prints, until it is told Ctrl-C. One that goes on tells what it is at."""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     ) as began:
         assert began.stdout is not None
         try:
             yield iter(began.stdout)
         finally:
+            began.send_signal(signal.SIGINT)
             try:
-                for _ in range(INTERRUPTS_MAX):
-                    began.send_signal(signal.SIGINT)
-                    with suppress(subprocess.TimeoutExpired):
-                        began.wait(PROGRAM_S / INTERRUPTS_MAX)
-                        break
-                assert began.returncode == 0
+                assert began.wait(PROGRAM_S) == 0
+            except subprocess.TimeoutExpired:
+                began.send_signal(signal.SIGABRT)
+                began.wait(PROGRAM_S)
+                raise
             finally:
                 began.kill()
 
